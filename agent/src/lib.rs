@@ -1,0 +1,1 @@
+//! Everything that touches a machine. Carries plans out and decides nothing.

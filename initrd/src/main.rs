@@ -1,0 +1,3 @@
+//! Builds vmlinuz and initrd.pxe.
+
+fn main() {}

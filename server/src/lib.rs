@@ -1,0 +1,1 @@
+//! One function, `handle(request) -> response`, behind two fronts.

@@ -1,0 +1,15 @@
+//! What is *said* between the people, the server and the machines: facts, the spec language,
+//! matching, CMDB, state, configure, plans, events and the wire.
+//!
+//! The crate decides and never acts: no I/O, no clock, no randomness. Time, nonces and file
+//! texts are arguments; equal inputs give equal outputs, byte for byte.
+//!
+//! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
+//! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
+
+pub mod event;
+pub mod facts;
+pub mod plan;
+pub mod units;
+pub mod value;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The lab by hand.
+
+fn main() {}
