@@ -10,6 +10,7 @@
 pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod lang;
 pub mod literal;
 pub mod plan;
 pub mod units;
