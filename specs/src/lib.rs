@@ -7,8 +7,11 @@
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
 //! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
 
+pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod lang;
+pub mod literal;
 pub mod plan;
 pub mod units;
 pub mod value;
