@@ -8,9 +8,11 @@
 //! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
 
 pub mod cmdb;
+pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod fleet;
+pub mod literal;
 pub mod machine;
 pub mod plan;
 pub mod state;
