@@ -1,1 +1,5 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
+
+pub mod assignments;
+pub mod execute;
+pub mod world;
