@@ -1,1 +1,3 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
+
+pub mod options;
