@@ -3,3 +3,4 @@
 pub mod finish;
 pub mod options;
 pub mod report;
+pub mod world;
