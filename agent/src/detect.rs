@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn a_virtual_machine_of_the_lab() {
-        check("qemu-virtio", expect_test::expect![[r#"
+        check(
+            "qemu-virtio",
+            expect_test::expect![[r#"
             disk logical
               count                1
             disk vda
@@ -126,12 +128,15 @@ mod tests {
               threads              1
             cpu logical
               number               1
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_server_with_every_kind_of_disk() {
-        check("server-uefi", expect_test::expect![[r#"
+        check(
+            "server-uefi",
+            expect_test::expect![[r#"
             disk logical
               count                3
             disk nvme0n1
@@ -232,7 +237,8 @@ mod tests {
               threads              4
             cpu logical
               number               8
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -250,6 +256,7 @@ mod tests {
               number  0
             cpu logical
               number  0
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
     }
 }
