@@ -7,9 +7,13 @@
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
 //! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
 
+pub mod cmdb;
 pub mod event;
 pub mod facts;
+pub mod fleet;
+pub mod machine;
 pub mod plan;
+pub mod state;
 pub mod units;
 pub mod value;
 pub mod wire;
