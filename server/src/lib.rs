@@ -1,8 +1,12 @@
 //! One function, `handle(request) -> response`, behind two fronts.
 //!
 //! Reading order: [`settings`] (edeploy.conf), [`request`] (what a front hands over), [`form`]
-//! (what an upload is made of).
+//! (what an upload is made of),
+//! [`http`] and [`cgi`] (the fronts).
 
+pub mod cgi;
 pub mod form;
+pub mod http;
 pub mod request;
 pub mod settings;
+pub mod store;
