@@ -7,6 +7,8 @@
 pub mod cgi;
 pub mod form;
 pub mod http;
+mod logs;
+mod reply;
 pub mod request;
 pub mod settings;
 pub mod store;

@@ -1,3 +1,3 @@
-mod files;
+pub(crate) mod files;
 mod journal;
 mod lock;

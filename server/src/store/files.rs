@@ -43,7 +43,7 @@ pub(super) fn read_text(path: &Path) -> io::Result<Option<(FileId, String)>> {
 }
 
 /// `None` for what is not there.
-pub(super) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -54,7 +54,7 @@ pub(super) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> 
 /// Replaces files so that after a kill at any instant each is either the old or the new version:
 /// all written beside their places and synced, then all renamed, then the folders synced.
 #[derive(Debug, Default)]
-pub(super) struct Replacement {
+pub(crate) struct Replacement {
     /// Temporary path and final path.
     pending: Vec<(std::path::PathBuf, std::path::PathBuf)>,
 }
@@ -68,7 +68,7 @@ const TEMPORARY: &str = ".edeploy-new";
 impl Replacement {
     /// Writes the new version of `path` beside it. It keeps mode and, where possible, owner of
     /// the old one.
-    pub(super) fn write(&mut self, path: &Path, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = std::path::PathBuf::from(temporary);
@@ -83,11 +83,11 @@ impl Replacement {
             // Only root may give files away; without it the file is the server's own.
             let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
         }
-        file.write_all(text.as_bytes())
+        file.write_all(content)
     }
 
     /// Puts all of them in their places.
-    pub(super) fn commit(mut self) -> io::Result<()> {
+    pub(crate) fn commit(mut self) -> io::Result<()> {
         let mut folders: Vec<std::path::PathBuf> = Vec::new();
         for (temporary, path) in &self.pending {
             if self.pending.len() <= SYNC_EACH_UP_TO {
@@ -132,8 +132,8 @@ mod tests {
         let path = folder.path().join("state");
         std::fs::write(&path, "old").unwrap();
         let mut replacement = Replacement::default();
-        replacement.write(&path, "new").unwrap();
-        assert!(replacement.write(&folder.path().join("absent/x"), "new").is_err());
+        replacement.write(&path, b"new").unwrap();
+        assert!(replacement.write(&folder.path().join("absent/x"), b"new").is_err());
         drop(replacement);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -147,7 +147,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
         let before = FileId::at(&path).unwrap();
         let mut replacement = Replacement::default();
-        replacement.write(&path, "new").unwrap();
+        replacement.write(&path, b"new").unwrap();
         replacement.commit().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o604);

@@ -110,7 +110,7 @@ impl Journal {
     fn begin(path: &Path, token: &Token) -> io::Result<Journal> {
         let token = token.as_str().to_owned();
         let mut replacement = super::files::Replacement::default();
-        replacement.write(path, &header(&token))?;
+        replacement.write(path, header(&token).as_bytes())?;
         replacement.commit()?;
         let file = File::options().read(true).write(true).open(path)?;
         let position = header(&token).len() as u64;
