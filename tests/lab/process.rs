@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// How often something that is waited for is looked at.
 pub const POLL: Duration = Duration::from_millis(100);
@@ -35,6 +35,23 @@ pub fn run<A: Into<OsString>>(
         bail!("`{shown}` failed ({}): {}", output.status, last_lines(&stderr, 10));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// As [`run`], with the program's own output shown to whoever watches, on standard error.
+pub fn run_shown<A: Into<OsString>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<()> {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let shown = shown(program, &arguments);
+    let output = duct::cmd(program, arguments)
+        .stdin_null()
+        .stdout_to_stderr()
+        .unchecked()
+        .run()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    ensure!(output.status.success(), "`{shown}` failed ({})", output.status);
+    Ok(())
 }
 
 /// A command line as a person would type it.
