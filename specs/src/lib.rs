@@ -4,12 +4,21 @@
 //! The crate decides and never acts: no I/O, no clock, no randomness. Time, nonces and file
 //! texts are arguments; equal inputs give equal outputs, byte for byte.
 //!
-//! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
-//! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
+//! Reading order: [`value`] and [`units`] (the vocabulary), [`literal`] and [`diagnostic`] (how
+//! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
+//! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
+//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines).
 
+pub mod cmdb;
+pub mod configure;
+pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod fleet;
+pub mod literal;
+pub mod machine;
 pub mod plan;
+pub mod state;
 pub mod units;
 pub mod value;
 pub mod wire;

@@ -5,6 +5,8 @@
 //! Making one is `plan::build`; looking for contradictions is `plan::lint`; carrying it out is
 //! the agent's executor, which only translates.
 
+pub mod build;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

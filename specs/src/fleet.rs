@@ -1,0 +1,89 @@
+//! The life of machines: every transition of the table in design 5a as a pure function.
+//!
+//! A transition looks at the [`World`] (what the files say and who holds what), the time and two
+//! fresh random tokens, and returns a [`Decision`]: the answer to give, and the changes that
+//! make it true. Nothing is changed by deciding. The server journals the changes, applies them
+//! with [`World::apply`] and only then lets the answer leave; after a kill it applies the
+//! journal again through the same function. Changes state the values after, never differences,
+//! so that applying one twice is applying it once.
+//!
+//! Not here: files, locks, the journal, the form of requests.
+
+pub mod change;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::units::{Name, Token, Uuid};
+use crate::wire::ProfileRefusal;
+
+pub use change::{Change, facts_digest};
+
+/// Random values of the caller, used where a transition has to make something up.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// For the identifiers of a new plan.
+    pub nonce: Token,
+    /// For a new ticket.
+    pub ticket: Token,
+}
+
+/// What a transition decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What to answer, once the changes are on disk.
+    pub answer: Answer,
+    /// What becomes different, in the order in which to apply it. Empty: nothing to write.
+    pub changes: Vec<Change>,
+    /// What the log should say beside the answer.
+    pub warnings: Vec<String>,
+}
+
+/// The answer to a machine or an operator.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Carry this plan out.
+    Plan {
+        /// Id of the machine's record.
+        machine: Name,
+        /// What its events have to show.
+        ticket: Token,
+        /// What to do.
+        plan: Box<Plan>,
+    },
+    /// Installed already: boot the disk.
+    Installed {
+        /// Id of the machine's record.
+        machine: Name,
+        /// Its host name.
+        hostname: String,
+        /// Its profile.
+        profile: Name,
+        /// Path of the disk its boot loader is on.
+        disk: String,
+        /// UUID of its root file system.
+        root: Uuid,
+    },
+    /// Events were taken; the number of the next one.
+    Recorded {
+        /// Id of the machine's record.
+        machine: Name,
+        /// The number of the next event of this ticket.
+        next: u64,
+    },
+    /// An operator's command was carried out; one sentence says what became of what.
+    Done(String),
+    /// Nothing was given.
+    Refused(Refused),
+}
+
+/// Why nothing was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// HTTP status: 400, 404, 409, 422 or 500 (a file of the configuration is broken).
+    pub status: u16,
+    /// One sentence.
+    pub reason: String,
+    /// Per profile, in the order of `state`.
+    pub profiles: Vec<ProfileRefusal>,
+}
