@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::wire::ron_options;
 use places::Places;
+pub use places::is_python;
 
 /// A configure file that was read without a finding.
 #[derive(Debug, Clone)]
