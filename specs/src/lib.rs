@@ -12,6 +12,7 @@ pub mod event;
 pub mod facts;
 pub mod lang;
 pub mod literal;
+pub mod matching;
 pub mod plan;
 pub mod units;
 pub mod value;
