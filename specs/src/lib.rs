@@ -19,6 +19,7 @@ pub mod import;
 pub mod lang;
 pub mod literal;
 pub mod machine;
+pub mod matching;
 pub mod plan;
 pub mod state;
 pub mod units;
