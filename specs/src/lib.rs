@@ -8,8 +8,11 @@
 //! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the admin wants), [`plan`] (what will be done).
 
 pub mod configure;
+pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod lang;
+pub mod literal;
 pub mod plan;
 pub mod units;
 pub mod value;
