@@ -38,6 +38,7 @@ pub use preflight::PreflightError;
 pub use redact::redact;
 pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
+pub(crate) use tree::{CONF, RECORDS};
 
 use crate::world::{CmdError, Root, Runner};
 
