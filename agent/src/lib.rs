@@ -2,8 +2,10 @@
 
 pub mod client;
 pub mod detect;
+pub mod drivers;
 pub mod finish;
 pub mod init;
+pub mod link;
 pub mod options;
 pub mod report;
 pub mod world;
