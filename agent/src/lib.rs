@@ -8,6 +8,8 @@ pub mod init;
 pub mod link;
 pub mod options;
 pub mod report;
+pub mod assignments;
+pub mod execute;
 pub mod world;
 
 /// An error with all its causes, outermost first, in one line.
