@@ -1,7 +1,7 @@
 //! Files as the store reads and writes them: recognised by identity, replaced atomically.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -30,16 +30,6 @@ impl FileId {
     pub(super) fn at(path: &Path) -> io::Result<Option<FileId>> {
         absent_as_none(std::fs::metadata(path).map(|metadata| FileId::of(&metadata)))
     }
-}
-
-/// The text at `path` with its version; `None` when there is no such file.
-pub(super) fn read_text(path: &Path) -> io::Result<Option<(FileId, String)>> {
-    let Some(mut file) = absent_as_none(File::open(path))? else { return Ok(None) };
-    // Looked at before reading: an edit while reading makes another identity, seen next time.
-    let id = FileId::of(&file.metadata()?);
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(Some((id, text)))
 }
 
 /// `None` for what is not there.

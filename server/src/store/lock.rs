@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
@@ -24,7 +24,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Lock {
     file: File,
     turnstile: File,
-    path: PathBuf,
 }
 
 /// The lock, held; given back when dropped.
@@ -41,15 +40,7 @@ impl Lock {
         };
         let mut turnstile = path.as_os_str().to_owned();
         turnstile.push(".turn");
-        Ok(Lock {
-            file: open(path)?,
-            turnstile: open(Path::new(&turnstile))?,
-            path: path.to_owned(),
-        })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Ok(Lock { file: open(path)?, turnstile: open(Path::new(&turnstile))? })
     }
 
     pub(super) fn acquire(&self) -> io::Result<LockGuard<'_>> {
