@@ -1,5 +1,7 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
 
+pub mod client;
+pub mod detect;
 pub mod finish;
 pub mod init;
 pub mod options;
