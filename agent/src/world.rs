@@ -98,6 +98,22 @@ pub enum CmdError {
     },
 }
 
+impl CmdError {
+    /// The same error with its texts changed, for those who must not repeat secrets.
+    pub fn map_texts(mut self, change: impl Fn(&str) -> String) -> CmdError {
+        match &mut self {
+            CmdError::Start { cmd, .. } | CmdError::Contact { cmd, .. } => *cmd = change(cmd),
+            CmdError::Exit { cmd, stderr_tail, .. }
+            | CmdError::Signal { cmd, stderr_tail, .. }
+            | CmdError::Deadline { cmd, stderr_tail, .. } => {
+                *cmd = change(cmd);
+                *stderr_tail = change(stderr_tail);
+            }
+        }
+        self
+    }
+}
+
 fn last_words(stderr_tail: &str) -> String {
     let tail = stderr_tail.trim();
     if tail.is_empty() { String::new() } else { format!("; its last words: {tail}") }

@@ -1,12 +1,16 @@
 //! What a machine is: an ordered list of `(class, name, key, value)` facts, and typed views of
 //! the ones that planning and identity need.
 //!
-//! Not here: reading the files that hold facts (the literal reader) and finding facts on a
-//! machine (the agent).
+//! `Facts::parse` (in `facts::read`) reads the files and uploads that hold them. Not here: finding
+//! facts on a machine (the agent).
 //!
 //! Beside the keys of the original, the agent reports per disk `bytes` (exact size),
 //! `logical_block_size`, `serial` and `wwn-id`, per NIC `permanent` (`yes` when `serial` is the
 //! burnt-in address), and `("system", "firmware", "type", "bios" | "uefi")`.
+
+mod read;
+
+pub use read::{MAX_BYTES, MAX_FACTS, MAX_TEXT};
 
 use serde::{Deserialize, Serialize};
 

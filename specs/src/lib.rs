@@ -5,10 +5,14 @@
 //! texts are arguments; equal inputs give equal outputs, byte for byte.
 //!
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
-//! [`event`] and [`wire`] (what is told to whom), [`plan`] (what will be done).
+//! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the admin wants), [`plan`] (what will be done).
 
+pub mod configure;
+pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod lang;
+pub mod literal;
 pub mod plan;
 pub mod units;
 pub mod value;

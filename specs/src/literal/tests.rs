@@ -1,0 +1,274 @@
+//! Both syntaxes read, edited and printed.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+#[track_caller]
+fn read(text: &str, syntax: Syntax, expected: Literal) {
+    let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((document.root().literal(), document.syntax()), (expected, syntax));
+    assert_eq!(document.edit().finish(), text, "no change changes nothing");
+}
+
+fn text(text: &str) -> Literal {
+    Literal::from(text)
+}
+
+#[test]
+fn python_reads_as_python_reads() {
+    use Syntax::Python;
+    read("'a' \"b\"\n", Python, text("ab"));
+    read("('a'\n 'b')", Python, text("ab"));
+    read("('a',)", Python, Literal::Tuple(vec![text("a")]));
+    read(r"'\n\t\\\'\x41\u00e9\101\0\q'", Python, text("\n\t\\'Aé\u{41}\0\\q"));
+    read(r"r'\d+\''", Python, text(r"\d+\'"));
+    read("'''a'\"\nb'''", Python, text("a'\"\nb"));
+    read("'a\\\nb'", Python, text("ab"));
+    read("u'a'", Python, text("a"));
+    read("# c\n[True, False, None, 0x10, 1_000, -5, +1.5, 1e3, .5, 10L]", Python, {
+        use Value::{Bool, Float, Integer, None};
+        let values = [Bool(true), Bool(false), None, Integer(16), Integer(1000), Integer(-5)];
+        let floats = [Float(1.5), Float(1000.0), Float(0.5), Integer(10)];
+        Literal::List(values.into_iter().chain(floats).map(Literal::Value).collect())
+    });
+    read("{'a': ('b', [])}", Python, {
+        let tuple = Literal::Tuple(vec![text("b"), Literal::List(vec![])]);
+        Literal::Dict(vec![("a".into(), tuple)])
+    });
+}
+
+#[test]
+fn ron_reads_as_ron_reads() {
+    use Syntax::Ron;
+    read(r#"[("hp", 4), ("vm", "*")]"#, Ron, {
+        let hp = Literal::Tuple(vec![text("hp"), Literal::Value(Value::Integer(4))]);
+        Literal::List(vec![hp, Literal::Tuple(vec![text("vm"), text("*")])])
+    });
+    read(r##"/* a /* b */ c */ r#"a\"b"#"##, Ron, text(r#"a\"b"#));
+    read(r#""\u{e9}\x41\n" // é"#, Ron, text("éA\n"));
+    read("(\"a\")", Ron, Literal::Tuple(vec![text("a")]));
+    read(r#"generate({"ip": "10.0.0.1-3", "password": secret("x")})"#, Ron, {
+        let entries = vec![
+            ("ip".to_owned(), text("10.0.0.1-3")),
+            ("password".to_owned(), Literal::Secret("x".into())),
+        ];
+        Literal::Generate(Box::new(Literal::Dict(entries)))
+    });
+}
+
+#[test]
+fn the_first_token_of_one_syntax_decides() {
+    for (text, expected) in [
+        ("[\"a\"]", Syntax::Ron),
+        ("['a']", Syntax::Python),
+        ("# 'a'\n[\"a\"]", Syntax::Python),
+        ("// 'a' # b\n[\"a\"]", Syntax::Ron),
+        ("[\"it's # not //\"]", Syntax::Ron),
+        ("[None]", Syntax::Python),
+        ("[None, true]", Syntax::Ron),
+        ("[True]", Syntax::Python),
+        ("[u\"a\"]", Syntax::Python),
+        ("[\"\"\"a\"\"\"]", Syntax::Python),
+    ] {
+        assert_eq!(Document::parse("f", text).map(|d| d.syntax()), Ok(expected), "{text}");
+    }
+}
+
+#[track_caller]
+fn refused(text: &str, place: (usize, usize), part: &str) {
+    let error = Document::parse("f", text).expect_err("this is no literal file");
+    assert_eq!((error.line, error.column), place, "{error}");
+    assert!(error.to_string().contains(part), "{error}");
+}
+
+#[test]
+fn whatever_is_no_literal_is_refused_with_its_place() {
+    refused("", (1, 1), "the file ends");
+    refused("[1", (1, 1), "never closed");
+    refused("[1}", (1, 3), "where `]` should");
+    refused("[('a', 'b')\n ('c', 'd')]", (1, 12), "a comma is missing");
+    refused("['a' 1]", (1, 5), "a comma is missing");
+    refused("[\"a\" \"b\"]", (1, 5), "a comma is missing");
+    refused("{'a': 1, 'a': 2}", (1, 10), "second time");
+    refused("{1: 2}", (1, 2), "key should be a text");
+    refused("{'a', 'b'}", (1, 5), "`:` and a value");
+    refused("[x]", (1, 2), "`x` is not a literal");
+    refused("# c\n[x for x in 'abc']", (2, 2), "`x` is not");
+    refused("['a'] + ['b']", (1, 7), "comes after its end");
+    refused("['a' + 'b']", (1, 6), "`+` is not part of a literal");
+    refused("__import__('os').system('reboot')", (1, 1), "`__import__(…)` is not a literal");
+    refused("'a' % 5", (1, 5), "`%` is not part");
+    refused("'a\n'", (1, 1), "no end on its line");
+    refused("\"a", (1, 1), "no end");
+    refused("'''a'", (1, 1), "no end");
+    refused("/* a", (1, 1), "no end");
+    refused("[b'a']", (1, 2), "prefix `b`");
+    refused("f'a'", (1, 1), "prefix `f`");
+    refused("['\\xZ']", (1, 3), "2 hexadecimal digits");
+    refused("['\\ud800']", (1, 3), "not a character");
+    refused("[\"\\q\"]", (1, 3), "not an escape");
+    refused("// a\n['b']", (2, 2), "double quotes");
+    refused("// a\n[True]", (2, 2), "`true`");
+    refused("# a\n[true]", (2, 2), "`True`");
+    refused("# a\n// b\n[]", (2, 1), "comments begin with `#`");
+    refused("[012]", (1, 2), "begins with 0");
+    refused("[1e999]", (1, 2), "too large");
+    refused("[1__0]", (1, 2), "underscores");
+    refused("[1j]", (1, 2), "not a number");
+    refused("[-'a']", (1, 2), "a number should follow");
+    refused("(role: 1)", (1, 2), "`role` is not a literal");
+    refused("generate([])", (1, 10), "takes one mapping");
+    refused("secret(1)", (1, 8), "takes one text");
+    refused("generate({}, {})", (1, 14), "takes one argument");
+    refused(&"[".repeat(70), (1, 66), "nested more than 64 deep");
+    refused(&"{'a':".repeat(100_000), (1, 322), "nested more than 64 deep");
+}
+
+/// Sets and removes keys of the first mapping of a list.
+#[track_caller]
+fn edited(before: &str, values: &[(&str, Literal)], remove: &[&str], expected: Expect) {
+    let document = Document::parse("f", before).unwrap_or_else(|error| panic!("{error}"));
+    let mut editor = document.edit();
+    editor.set(&document.root().items().unwrap()[0], values, remove);
+    let after = editor.finish();
+    Document::parse("f", &after).unwrap_or_else(|error| panic!("{after}\n{error}"));
+    expected.assert_eq(&after);
+}
+
+fn used() -> [(&'static str, Literal); 2] {
+    [("used", Literal::from(1)), ("mac", text("a'b"))]
+}
+
+#[test]
+fn new_keys_come_last_in_the_layout_of_the_entry() {
+    edited(
+        "[{'a': 1}, {'b': 2}]",
+        &used(),
+        &[],
+        expect![[r#"[{'a': 1, 'used': 1, 'mac': 'a\'b'}, {'b': 2}]"#]],
+    );
+    edited("[{\"a\": 1,}]", &used(), &[], expect![[r#"[{"a": 1, "used": 1, "mac": "a'b",}]"#]]);
+    edited("[{}]", &used(), &[], expect![[r#"[{"used": 1, "mac": "a'b"}]"#]]);
+    edited(
+        "[\n  {\n    'a': 1,  # one, two\n    'b': ('x'),  # end\n    # last\n  },\n]",
+        &used(),
+        &[],
+        expect![[r#"
+        [
+          {
+            'a': 1,  # one, two
+            'b': ('x'),  # end
+            'used': 1,
+            'mac': 'a\'b',
+            # last
+          },
+        ]"#]],
+    );
+    edited(
+        "[{'a': 1,\n  'b': 2  # no comma\n }]",
+        &used(),
+        &[],
+        expect![[r#"
+        [{'a': 1,
+          'b': 2,  # no comma
+          'used': 1,
+          'mac': 'a\'b'
+         }]"#]],
+    );
+    edited(
+        "[{'a': 1,\n  'b': 2}]",
+        &used(),
+        &[],
+        expect![[r#"
+        [{'a': 1,
+          'b': 2,
+          'used': 1,
+          'mac': 'a\'b'}]"#]],
+    );
+}
+
+#[test]
+fn what_does_not_change_stays_as_it_is_written() {
+    let same = [("a", Literal::Value(Value::Integer(16))), ("b", text("xy"))];
+    edited(
+        "[{'a': 0x10, \"b\": 'x' 'y'}]",
+        &same,
+        &[],
+        expect![[r#"[{'a': 0x10, "b": 'x' 'y'}]"#]],
+    );
+    let one = [("a", text("new"))];
+    edited("[{ 'a' :('old') , 'b':2 }]", &one, &[], expect![[r#"[{ 'a' :'new' , 'b':2 }]"#]]);
+}
+
+#[test]
+fn removed_keys_take_their_commas_and_lines_with_them() {
+    edited("[{'a': 1, 'used': 1}]", &[], &["used"], expect!["[{'a': 1}]"]);
+    edited("[{'used': 1, 'a': 1}]", &[], &["used"], expect!["[{'a': 1}]"]);
+    edited("[{'used': 1}]", &[], &["used"], expect!["[{}]"]);
+    edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used"], expect!["[{'a': 1, 'b': 2}]"]);
+    edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used", "b"], expect!["[{'a': 1}]"]);
+    edited(
+        "[{'a': 1, 'used': 1}]",
+        &[("c", Literal::from(3))],
+        &["used"],
+        expect!["[{'a': 1, 'c': 3}]"],
+    );
+    edited(
+        "[\n {\n  'a': 1,\n  'used': 1,\n  'b': 2,\n }]",
+        &[],
+        &["used"],
+        expect![[r#"
+        [
+         {
+          'a': 1,
+          'b': 2,
+         }]"#]],
+    );
+    edited(
+        "[{'a': 1,  # a, b\n  'used': 1}]",
+        &[],
+        &["used"],
+        expect![[r#"
+        [{'a': 1,  # a, b
+          }]"#]],
+    );
+}
+
+#[test]
+fn setting_and_taking_back_gives_the_same_bytes() {
+    for before in [
+        "[{'a': 1}]",
+        "[{'a': 1,\n  'b': 2}]",
+        "[{'a': 1,\n  'b': 2  # c\n }]",
+        "[\n  {\n    \"a\": 1, // c\n    \"b\": 2, // d\n  },\n]",
+    ] {
+        let document = Document::parse("f", before).unwrap();
+        let mut editor = document.edit();
+        editor.set(&document.root().items().unwrap()[0], &used(), &[]);
+        let changed = Document::parse("f", &editor.finish()).unwrap();
+        let mut editor = changed.edit();
+        editor.set(&changed.root().items().unwrap()[0], &[], &["used", "mac"]);
+        let after = editor.finish();
+        // The comma that had to be added before a comment stays: comments are never moved.
+        assert_eq!(after.replace("2,  # c", "2  # c"), before);
+    }
+}
+
+#[test]
+fn items_are_pushed_and_replaced() {
+    let document = Document::parse("f", "[\n  ('hp', 4),  # c\n]\n").unwrap();
+    let mut editor = document.edit();
+    let count = &document.root().items().unwrap()[0].items().unwrap()[1];
+    editor.replace(count, &Literal::from(3));
+    editor.push(document.root(), &Literal::Tuple(vec![text("vm"), text("*")]));
+    assert_eq!(editor.finish(), "[\n  ('hp', 3),  # c\n  ('vm', '*'),\n]\n");
+}
+
+#[test]
+fn a_printed_file_keeps_its_syntax() {
+    let list = Literal::List(vec![Literal::from(1), Literal::Secret("x\u{1}\"'".into())]);
+    assert_eq!(list.to_file(Style::PYTHON), "[\n    1,\n    secret('x\\u0001\"\\''),\n]\n",);
+    assert_eq!(list.to_file(Style::RON), "[\n    1,\n    secret(\"x\\u{1}\\\"'\"),\n]\n");
+    assert_eq!(Literal::List(vec![]).to_file(Style::PYTHON), "# -*- python -*-\n[]\n");
+}
