@@ -1,0 +1,3 @@
+pub(crate) mod files;
+mod journal;
+mod lock;
