@@ -1,8 +1,28 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
 
 pub mod apply;
+pub mod client;
+pub mod detect;
+pub mod drivers;
+pub mod finish;
+pub mod init;
+pub mod link;
+pub mod options;
+pub mod report;
 pub mod assignments;
 pub mod boot_installed;
 pub mod execute;
 pub mod host;
 pub mod world;
+
+/// An error with all its causes, outermost first, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

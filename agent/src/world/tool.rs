@@ -33,6 +33,8 @@ tools! {
     Blockdev = "blockdev",
     /// Identifies file systems.
     Blkid = "blkid",
+    /// The DHCP client and the shell of the console.
+    Busybox = "busybox",
     /// Starts a program in another root.
     Chroot = "chroot",
     /// Device-mapper: takes leftovers of LVM and multipath apart.
