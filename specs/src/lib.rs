@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod fleet;
+pub mod lang;
 pub mod literal;
 pub mod machine;
 pub mod plan;

@@ -150,7 +150,7 @@ pub fn variables(text: &str) -> BTreeSet<String> {
 }
 
 /// The variables of one match, ready for templates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scope<'a> {
     variables: &'a Variables,
     facts: &'a Facts,
