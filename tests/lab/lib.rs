@@ -4,7 +4,8 @@
 //! Reading order: [`vm`] (a machine), [`boot_files`] (what it fetches), [`services`] (whom it
 //! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder),
 //! [`installation`] (a machine installs and boots there), [`proof`] and [`books`] (what is asked
-//! of it and of the server afterwards), [`disk`] and [`ssh`] (how to look), [`process`] (the door
+//! of it and of the server afterwards), [`upload`] (a machine that never was), [`disk`] and [`ssh`]
+//! (how to look), [`process`] (the door
 //! to other programs), [`needs`] (what a test may ask of the machine it runs on).
 
 pub mod artifacts;
@@ -18,6 +19,7 @@ pub mod proof;
 pub mod services;
 pub mod site;
 pub mod ssh;
+pub mod upload;
 pub mod vm;
 
 /// Tells whoever watches what happens, on standard error and past the test runner's capture:
