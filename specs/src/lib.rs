@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod lang;
 pub mod literal;
 pub mod machine;
+pub mod matching;
 pub mod plan;
 pub mod state;
 pub mod units;
