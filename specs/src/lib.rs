@@ -8,6 +8,9 @@
 //! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
 //! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
 //! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines).
+//! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
+//! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the
+//! admin wants), [`plan`] (what will be done).
 
 pub mod cmdb;
 pub mod configure;
