@@ -1,10 +1,14 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
 
 pub mod apply;
+pub mod assignments;
+pub mod boot_installed;
 pub mod client;
 pub mod detect;
 pub mod drivers;
+pub mod execute;
 pub mod finish;
+pub mod host;
 pub mod init;
 pub mod link;
 pub mod options;
