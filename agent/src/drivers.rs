@@ -51,7 +51,7 @@ const FIRMWARE_PACKAGES: [(&str, &str); 20] = [
 /// Starts udev and lets it load every driver. An initramfs without udev keeps the drivers that
 /// the kernel has built in.
 pub fn load(runner: &mut dyn Runner, root: &Root, console: &Console) -> Result<String, CmdError> {
-    if !root.is_file(UDEVD) {
+    if !has_udev(root) {
         console.note(&format!("no {UDEVD} here: only the kernel's own drivers"));
         return Ok("of the kernel".to_owned());
     }
@@ -61,6 +61,11 @@ pub fn load(runner: &mut dyn Runner, root: &Root, console: &Console) -> Result<S
     settle(runner, console);
     mount_firmware_variables(root, console);
     Ok(String::new())
+}
+
+/// Whether there is a udev to start; an initramfs made by hand may have none.
+pub fn has_udev(root: &Root) -> bool {
+    root.is_file(UDEVD)
 }
 
 /// The commands that start udev and replay what the kernel announced before it ran.

@@ -1,4 +1,9 @@
 //! Everything that touches a machine. Carries plans out and decides nothing.
+//!
+//! Reading order: [`run`] (the agent's life in one page) and what it uses, top to bottom:
+//! [`options`], [`drivers`], [`link`], [`detect`], [`client`], [`execute`], [`finish`]. [`init`] is
+//! what runs around it as PID 1; [`world`] the two doors to the machine; [`host`] and
+//! [`boot_installed`] are about systems that are installed already.
 
 pub mod apply;
 pub mod assignments;
@@ -13,10 +18,7 @@ pub mod init;
 pub mod link;
 pub mod options;
 pub mod report;
-pub mod assignments;
-pub mod boot_installed;
-pub mod execute;
-pub mod host;
+pub mod run;
 pub mod world;
 
 /// An error with all its causes, outermost first, in one line.
