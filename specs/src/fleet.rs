@@ -9,7 +9,14 @@
 //!
 //! Not here: files, locks, the journal, the form of requests.
 
+mod census;
 pub mod change;
+mod draft;
+mod operate;
+mod reconcile;
+mod report;
+mod upload;
+mod world;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +24,9 @@ use crate::plan::Plan;
 use crate::units::{Name, Token, Uuid};
 use crate::wire::ProfileRefusal;
 
+pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use world::{File, Loaded, World};
 
 /// Random values of the caller, used where a transition has to make something up.
 #[derive(Debug, Clone)]
@@ -37,6 +46,9 @@ pub struct Decision {
     pub changes: Vec<Change>,
     /// What the log should say beside the answer.
     pub warnings: Vec<String>,
+    /// Whether the changes have to be on disk before the answer leaves. Not so when all they
+    /// say is how far a machine has come.
+    pub durable: bool,
 }
 
 /// The answer to a machine or an operator.
@@ -77,10 +89,23 @@ pub enum Answer {
     Refused(Refused),
 }
 
+impl Decision {
+    /// A refusal that changes nothing.
+    fn refused(status: u16, reason: impl Into<String>) -> Decision {
+        let refused = Refused { status, reason: reason.into(), profiles: Vec::new() };
+        Decision::unchanged(Answer::Refused(refused))
+    }
+
+    /// An answer that changes nothing.
+    fn unchanged(answer: Answer) -> Decision {
+        Decision { answer, changes: Vec::new(), warnings: Vec::new(), durable: false }
+    }
+}
+
 /// Why nothing was given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
-    /// HTTP status: 400, 404, 409, 422 or 500 (a file of the configuration is broken).
+    /// HTTP status: 404, 409, 422, or 503 when a file of the configuration is broken.
     pub status: u16,
     /// One sentence.
     pub reason: String,

@@ -12,6 +12,7 @@
 //! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the
 //! admin wants), [`plan`] (what will be done).
 
+pub mod catalog;
 pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
@@ -23,6 +24,7 @@ pub mod literal;
 pub mod machine;
 pub mod matching;
 pub mod plan;
+pub mod secret;
 pub mod state;
 pub mod units;
 pub mod value;

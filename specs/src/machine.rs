@@ -117,7 +117,7 @@ pub struct Assignment {
     pub ticket: Token,
     /// Whether one is taken from the profile's count for this machine.
     pub counted: bool,
-    /// Whether a destructive step has begun since the plan was given.
+    /// Whether a destructive step has begun since the entry was bound.
     pub destroying: bool,
     /// Number of the next event of this ticket.
     pub next_event: u64,
@@ -141,6 +141,9 @@ pub struct Holding {
     pub position: usize,
     /// The entry as it was before the match: what `release` restores.
     pub before: Entry,
+    /// How it was written then; `None` when it came out of `generate`.
+    #[serde(default)]
+    pub before_text: Option<String>,
     /// The entry as it stands in the file while it is bound.
     pub after: Entry,
     /// Whether it is still this machine's. A failure before the first destructive step gives
@@ -195,6 +198,16 @@ impl Record {
         let assignment = self.assignment.as_ref()?;
         let holding = assignment.entry.as_ref().filter(|holding| holding.bound)?;
         Some((&assignment.profile, holding))
+    }
+
+    /// Whether what it was given is still its own: it is tried on that profile alone, and the
+    /// entry is nobody else's. A failure before the first destructive step gives all back.
+    pub fn is_bound(&self) -> bool {
+        self.assignment.as_ref().is_some_and(|assignment| match self.phase {
+            Phase::Leased | Phase::Installing | Phase::Installed | Phase::Armed => true,
+            Phase::Failed => assignment.destroying,
+            Phase::Unmatched | Phase::Released => false,
+        })
     }
 
     /// Enters a phase; the time of entry moves only when the phase changes.

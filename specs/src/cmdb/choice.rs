@@ -7,14 +7,14 @@ use crate::value::Variables;
 /// The machine that wants an entry, and what is known of who holds which.
 pub struct Claimant<'a> {
     /// Who holds the entry at a position, by record; `None`: nobody that is known.
-    pub holder: &'a dyn Fn(usize) -> Option<Name>,
+    pub holder: Box<dyn Fn(usize) -> Option<Name> + 'a>,
     /// Id of the machine's own record, when it has one.
     pub machine: Option<&'a Name>,
     /// Where the entry stands that is this machine's by its record.
     pub own: Option<usize>,
     /// Whether an entry that carries the mark `used` but belongs to no record can be taken for
     /// this machine's own when all variables agree: it names the machine, not just its shape.
-    pub identifies: &'a dyn Fn(&super::Entry) -> bool,
+    pub identifies: Box<dyn Fn(&super::Entry) -> bool + 'a>,
 }
 
 /// What became of the wish.

@@ -28,6 +28,9 @@ pub enum Change {
         position: usize,
         /// What it says from now on.
         entry: Entry,
+        /// How it is written, for an entry that goes back to what it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
     },
     /// A machine's record, new or changed.
     Record {
