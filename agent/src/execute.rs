@@ -255,3 +255,6 @@ impl Executor<'_> {
 fn destroys(action: &Action) -> bool {
     action.destroys().is_some() || matches!(action, Action::MakeFilesystem { .. })
 }
+
+#[cfg(test)]
+mod tests;
