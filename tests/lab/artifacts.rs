@@ -90,7 +90,7 @@ impl Artifacts {
         })?;
         timed("vmlinuz and initrd.pxe", || {
             let builder = target().join("debug/mkinitrd");
-            run_shown(&path(&builder), ["--agent", &path(agent), "--out", &path(&boot)])
+            run_shown(&path(&builder), ["build", "--agent", &path(agent), "--out", &path(&boot)])
         })?;
         timed(&format!("role tree {VERSION}/{ROLE}"), || {
             let (edeploy, install) = (path(edeploy), path(install));
