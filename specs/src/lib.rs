@@ -7,10 +7,8 @@
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`literal`] and [`diagnostic`] (how
 //! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
 //! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
-//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines).
-//! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
-//! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the
-//! admin wants), [`plan`] (what will be done).
+//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines), [`upgrade`]
+//! (from one version of a role to the next).
 
 pub mod catalog;
 pub mod cmdb;
@@ -28,5 +26,6 @@ pub mod plan;
 pub mod secret;
 pub mod state;
 pub mod units;
+pub mod upgrade;
 pub mod value;
 pub mod wire;
