@@ -106,7 +106,7 @@ pub fn observe(
     read_files(root, found, |path, size| {
         let digests = manifests.iter().filter_map(|manifest| manifest.entries.get(path)?.file());
         let of_size = digests.filter(|file| file.size == size).map(|file| file.digest);
-        of_size.filter_map(Algorithm::of).last()
+        of_size.filter_map(Algorithm::of).next_back()
     })
 }
 

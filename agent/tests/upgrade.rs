@@ -172,9 +172,9 @@ fn check_stops(first_point: usize) {
     }
     let make = |tree: &Tree, version| {
         if version == 1 {
-            first(tree)
+            first(tree);
         } else {
-            second(tree)
+            second(tree);
         }
         many(tree, version);
     };
@@ -254,4 +254,37 @@ fn a_second_upgrade_at_the_same_time_is_refused() {
         run("cat", &[&site.host().at("var/lib/edeploy/2.0/exclude").display().to_string()]),
         upgrade_site::EXCLUDE
     );
+}
+
+#[test]
+fn the_command_killed_in_the_middle_is_finished_from_outside() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let root = site.host().0.display().to_string();
+    let edeploy = |arguments: &[&str], dies_at: Option<&str>| {
+        let mut all = vec!["--root", &root];
+        all.extend(arguments);
+        upgrade_site::status(env!("CARGO_BIN_EXE_edeploy"), &all, dies_at)
+    };
+    assert_eq!(edeploy(&["verify"], None).0, Some(0));
+    assert_eq!(edeploy(&["test-upgrade", "2.0"], None).0, Some(0));
+    assert_eq!(edeploy(&["upgrade", "9.9"], None).0, Some(3));
+    for point in ["3", "9", "14", "20"] {
+        assert_eq!(edeploy(&["upgrade", "2.0"], Some(point)).0, None, "it dies at {point}");
+    }
+    site.host().write("etc/tool.conf", "edited after the power cut\n");
+    let (code, said) = edeploy(&["upgrade", "--resume", "--json"], None);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"version\":\"2.0\""), "{said}");
+    let (code, said) = edeploy(&["verify", "--json"], None);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("\"path\":\"etc/tool.conf\",\"drift\":\"changed\""), "{said}");
+    assert_eq!(edeploy(&["upgrade", "2.0"], None).0, Some(0), "there already");
+    assert_eq!(edeploy(&["rollback"], None).0, Some(0));
+    site.check_clean("1.0");
+    assert!(edeploy(&["history"], None).1.contains("rolled back 2.0 -> 1.0"));
+    site.edge("post", "#!/bin/sh\nexit 100\n");
+    assert_eq!(edeploy(&["upgrade", "2.0"], None).0, Some(100));
 }

@@ -52,7 +52,14 @@ impl Progress for Silent {
 /// Shows that no other `edeploy` changes this host. A dead process holds no lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // At once, also when a child that is just being started has inherited the file.
+        let _ = FileExt::unlock(&self.file);
+    }
 }
 
 impl<R: Runner, P: Progress> Host<'_, R, P> {
@@ -69,7 +76,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).tried("open", &path)?;
         match file.try_lock_exclusive() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
                 Err(UpgradeError::Locked(path))
             }

@@ -132,12 +132,11 @@ impl fmt::Display for Report {
             }
         }
         for LocalEdit { path, what } in &self.local {
-            match what {
-                Local::Edited => {
-                    writeln!(f, "edited  {path} (will be replaced; yours is kept aside)")?
-                }
-                Local::Deleted => writeln!(f, "deleted {path} (will be there again)")?,
-            }
+            let words = match what {
+                Local::Edited => ("edited", "will be replaced; yours is kept aside"),
+                Local::Deleted => ("deleted", "will be there again"),
+            };
+            writeln!(f, "{:<7} {path} ({})", words.0, words.1)?;
         }
         writeln!(
             f,

@@ -7,7 +7,7 @@
     reason = "a part of tests, not of the program"
 )]
 #![expect(unreachable_pub, reason = "only test programs use it")]
-#![allow(dead_code, reason = "each of two test programs uses a part")]
+#![expect(dead_code, reason = "each of two test programs uses a part")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -333,5 +333,29 @@ impl Site {
     pub fn restore(&self, snapshot: &Path) {
         fs::remove_dir_all(&self.root).unwrap();
         run("cp", &["-a", &snapshot.display().to_string(), &self.root.display().to_string()]);
+    }
+}
+
+/// Exit code and output of a program; no code when it was killed.
+pub fn status(program: &str, args: &[&str], failpoint: Option<&str>) -> (Option<i32>, String) {
+    let mut cmd = Cmd::of(Program::Named(program.to_owned()), args);
+    if let Some(point) = failpoint {
+        cmd = cmd.variable("EDEPLOY_FAILPOINT", point);
+    }
+    match RealRunner.run(&cmd) {
+        Ok(output) => (Some(0), output.stdout),
+        Err(agent::world::CmdError::Exit { code, stderr_tail, .. }) => {
+            let mut said = String::new();
+            // The error does not carry standard output: it is read in a second, equal run.
+            if code == 1 {
+                let shell = Cmd::of(
+                    Program::Named("sh".to_owned()),
+                    &[&["-c", "\"$0\" \"$@\" || true", program], args].concat(),
+                );
+                said = RealRunner.run(&shell).unwrap().stdout;
+            }
+            (Some(code), said + &stderr_tail)
+        }
+        Err(_) => (None, String::new()),
     }
 }

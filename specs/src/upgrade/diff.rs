@@ -100,9 +100,9 @@ pub enum UnitKind {
     /// Owner, mode and attributes of a folder that stays a folder.
     Attributes {
         /// What the folder has.
-        before: Entry,
+        before: Box<Entry>,
         /// What it is to have.
-        after: Entry,
+        after: Box<Entry>,
     },
 }
 
@@ -374,7 +374,10 @@ fn units(changes: &BTreeMap<TreePath, Change>) -> Vec<Unit> {
                 (None, Some(_)) => UnitKind::Add,
                 (Some(_), None) => UnitKind::Remove,
                 (Some(before), Some(after)) if before.is_folder() && after.is_folder() => {
-                    UnitKind::Attributes { before: before.clone(), after: after.clone() }
+                    UnitKind::Attributes {
+                        before: Box::new(before.clone()),
+                        after: Box::new(after.clone()),
+                    }
                 }
                 (Some(_), Some(_)) => UnitKind::Swap,
             }

@@ -80,7 +80,8 @@ fn wildcards(pattern: &[u8], text: &[u8]) -> bool {
     // Where to go on when the rest does not fit: one byte more under the last star of each kind.
     // A single star must not cross a slash, so the last double star is kept beside it.
     let (mut at, mut seen) = (0, 0);
-    let (mut single, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut single: Option<(usize, usize)> = None;
+    let mut double: Option<(usize, usize)> = None;
     loop {
         if pattern[at..].starts_with(b"**") {
             while pattern.get(at) == Some(&b'*') {
