@@ -86,14 +86,31 @@ pub fn run(console: &Console) -> Outcome {
     // A note of an earlier try would be taken for this one's.
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
-    let outcome = live(console).unwrap_or_else(|error| {
-        let text = causes(&error);
-        console.note(&text);
-        note_failure(console, &crate::chain(&error));
-        Outcome::Failed
-    });
-    console.print_durations();
+    let (machine, answer) = match ask(console) {
+        Ok(asked) => asked,
+        Err(error) => return fail(console, &error),
+    };
+    let ticket = match &answer.reply {
+        Reply::Plan { ticket, .. } => Some(ticket.clone()),
+        Reply::Installed { .. } | Reply::Refused(_) => None,
+    };
+    let outcome = match machine.obey(answer) {
+        Ok(outcome) => {
+            console.print_durations();
+            outcome
+        }
+        Err(error) => fail(console, &error),
+    };
+    machine.upload_log(ticket.as_ref());
     outcome
+}
+
+/// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
+fn fail(console: &Console, error: &RunError) -> Outcome {
+    console.print_durations();
+    console.note(&causes(error));
+    note_failure(console, &crate::chain(error));
+    Outcome::Failed
 }
 
 /// A panic ends this process; PID 1 tells why from the note. Printed past the console, whose lock
@@ -106,7 +123,8 @@ fn report_panics() {
     }));
 }
 
-fn live(console: &Console) -> Result<Outcome, RunError> {
+/// Everything up to the server's answer.
+fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
     console
@@ -128,8 +146,7 @@ fn live(console: &Console) -> Result<Outcome, RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    let machine = Machine { root, options, facts, client, console: console.clone() };
-    machine.obey(answer)
+    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
@@ -183,7 +200,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn obey(self, answer: Answer) -> Result<Outcome, RunError> {
+    fn obey(&self, answer: Answer) -> Result<Outcome, RunError> {
         if let Some(date) = answer.date {
             set_clock(&self.console, date);
         }
@@ -201,7 +218,6 @@ impl Machine {
                 for profile in &refusal.profiles {
                     self.console.note(&format!("{}: {}", profile.profile, profile.reason));
                 }
-                self.upload_log(None);
                 Err(RunError::Refused(refusal))
             }
         }
@@ -235,12 +251,10 @@ impl Machine {
                     plan.hostname, plan.role.name, plan.role.version
                 );
                 self.console.line(&done);
-                self.upload_log(Some(ticket));
                 Ok(self.load_installed(&plan))
             }
             Err(error) => {
                 self.report_failure(&plan, ticket, &events, &error);
-                self.upload_log(Some(ticket));
                 Err(error)
             }
         }
