@@ -5,5 +5,6 @@ mod corpus_uploads;
 mod hall;
 mod hand_edits;
 mod identity;
+mod model;
 mod secrets;
 mod table;
