@@ -92,23 +92,46 @@ impl Identity {
     }
 
     /// The evidence that the two are different machines, as a phrase; `None` when there is none.
+    /// The serial decides where both have one; UUIDs change with the hypervisor's mood.
     pub fn contradiction(&self, other: &Identity) -> Option<String> {
-        let differ = |what: &str, here: &Option<String>, there: &Option<String>| match (here, there)
-        {
-            (Some(here), Some(there)) if here != there => {
-                Some(format!("{what} `{here}` here, `{there}` on record"))
-            }
-            _ => None,
+        let (what, here, there) = match (&self.serial, &other.serial, &self.uuid, &other.uuid) {
+            (Some(here), Some(there), ..) => ("serial", here, there),
+            (_, _, Some(here), Some(there)) if same_uuid(here, there) => return None,
+            (_, _, Some(here), Some(there)) => ("UUID", here, there),
+            _ => return None,
         };
-        differ("serial", &self.serial, &other.serial)
-            .or_else(|| differ("UUID", &self.uuid, &other.uuid))
+        (here != there).then(|| format!("{what} `{here}` here, `{there}` on record"))
     }
 
     /// Whether serial or UUID of both are real and equal.
     pub fn confirms(&self, other: &Identity) -> bool {
-        let equal = |here: &Option<String>, there: &Option<String>| here.is_some() && here == there;
-        equal(&self.serial, &other.serial) || equal(&self.uuid, &other.uuid)
+        let same_uuids = match (&self.uuid, &other.uuid) {
+            (Some(here), Some(there)) => same_uuid(here, there),
+            _ => false,
+        };
+        same_uuids || (self.serial.is_some() && self.serial == other.serial)
     }
+}
+
+/// Whether two UUIDs are the same, or one with the bytes of its first three groups swapped:
+/// versions of `dmidecode` and of firmware disagree about their order.
+fn same_uuid(here: &str, there: &str) -> bool {
+    let swap = |group: &str| -> String {
+        let bytes: Vec<&str> =
+            (0..group.len()).step_by(2).filter_map(|i| group.get(i..i + 2)).collect();
+        bytes.into_iter().rev().collect()
+    };
+    let groups: Vec<&str> = here.split('-').collect();
+    here == there
+        || (groups.len() == 5
+            && format!(
+                "{}-{}-{}-{}-{}",
+                swap(groups[0]),
+                swap(groups[1]),
+                swap(groups[2]),
+                groups[3],
+                groups[4]
+            ) == there)
 }
 
 /// The burnt-in addresses among the facts. A detector that knows marks them with `permanent`;
