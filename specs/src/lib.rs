@@ -9,6 +9,7 @@
 
 pub mod diagnostic;
 pub mod event;
+pub mod explain;
 pub mod facts;
 pub mod lang;
 pub mod literal;
