@@ -5,6 +5,10 @@
 //! Making one is `plan::build`; looking for contradictions is `plan::lint`; carrying it out is
 //! the agent's executor, which only translates.
 
+pub mod build;
+mod describe;
+pub mod lint;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -278,6 +282,22 @@ pub enum BootTarget {
         /// Label of the firmware's boot entry.
         entry: String,
     },
+}
+
+impl DiskSize {
+    /// What the disk has for certain.
+    pub fn bytes(self) -> Bytes {
+        match self {
+            DiskSize::Exact(bytes) | DiskSize::AtLeast(bytes) => bytes,
+        }
+    }
+}
+
+/// The device node of partition `number` of `disk`: `/dev/vda1`, `/dev/nvme0n1p1`. The kernel
+/// puts a `p` between when the disk's own name ends in a digit.
+pub fn partition_device(disk: &str, number: u32) -> String {
+    let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{separator}{number}")
 }
 
 impl Action {
