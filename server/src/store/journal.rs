@@ -250,11 +250,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, token).unwrap();
-        let start = journal.position as usize;
+        let start = usize::try_from(journal.position).unwrap();
         let mut ends = vec![start];
         for left in [3, 2, 1] {
             journal.append(&batch(left), true).unwrap();
-            ends.push(journal.position as usize);
+            ends.push(usize::try_from(journal.position).unwrap());
         }
         let whole = std::fs::read(&path).unwrap();
         for length in start..=whole.len() {
@@ -278,7 +278,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, token).unwrap();
-        let start = journal.position as usize;
+        let start = usize::try_from(journal.position).unwrap();
         journal.append(&batch(3), true).unwrap();
         journal.append(&batch(2), true).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
