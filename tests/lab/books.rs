@@ -2,7 +2,6 @@
 //! many of a profile are left. Read through the product's own readers.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use specs::cmdb::{Cmdb, Entry};
@@ -21,9 +20,9 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads them, a little later than the server promises to have written them.
+    /// Brings the files up to date and reads them.
     pub fn read(site: &Site) -> Result<Books> {
-        std::thread::sleep(Duration::from_millis(1200));
+        site.admin(&["sync"])?;
         let file = format!("{PROFILE}.cmdb");
         let entries = Cmdb::parse(&file, &site.config_text(&file)?, &BTreeSet::new())
             .map_err(|findings| anyhow!("{}", findings[0].one_line()))?
