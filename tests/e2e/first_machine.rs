@@ -57,7 +57,7 @@ fn installs_once_the_server_is_there(site: &Site, machine: &Machine) -> Result<S
         std::thread::sleep(ABSENCE);
         let server = site.start_server()?;
         let installation = installation.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        let waited = installation.report.iter().any(|line| line.contains("Connection refused"));
+        let waited = installation.report.iter().any(|line| line.contains("attempt 2: "));
         ensure!(waited, "no attempt is visible:\n{}", installation.report.join("\n"));
         println!("{}", installation.table());
         let own = installation.agents_own();

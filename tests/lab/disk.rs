@@ -22,7 +22,8 @@ pub fn precious(path: &Path, bytes: u64) -> Result<()> {
     let file = File::options().write(true).open(path)?;
     for (index, offset) in [0, bytes / 2, bytes - (1 << 20)].into_iter().enumerate() {
         let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i >> 3 ^ i ^ index as u32) as u8).collect();
-        file.write_all_at(&block, offset).with_context(|| format!("filling `{}`", path.display()))?;
+        file.write_all_at(&block, offset)
+            .with_context(|| format!("filling `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -111,7 +112,8 @@ impl DiskState {
             }
             Err(error) => return Err(error),
         };
-        let json: serde_json::Value = serde_json::from_str(&text).context("reading sfdisk's JSON")?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).context("reading sfdisk's JSON")?;
         let table = &json["partitiontable"];
         let partitions = table["partitions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let state = |partition: &serde_json::Value| {

@@ -43,7 +43,15 @@ pub struct Installation {
 
 /// The steps that wait for, or are done by, somebody else than the agent.
 const OTHERS: [&str; 9] = [
-    "drivers", "network", "dhcp", "server", "filesystem", "tree", "boot loader", "kexec", "modules",
+    "drivers",
+    "network",
+    "dhcp",
+    "server",
+    "filesystem",
+    "tree",
+    "boot loader",
+    "kexec",
+    "modules",
 ];
 
 impl Installation {

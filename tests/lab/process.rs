@@ -210,8 +210,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let log = scratch.path().join("log");
         let arguments = ["600".into()];
-        let service =
-            Service::start("sleep", "sleep", &arguments, &log, Lifetime::Scoped).unwrap();
+        let service = Service::start("sleep", "sleep", &arguments, &log, Lifetime::Scoped).unwrap();
         let process = PathBuf::from(format!("/proc/{}", service.id()));
         assert!(service.running().unwrap() && process.exists());
         drop(service);

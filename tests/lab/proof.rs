@@ -122,7 +122,9 @@ fn boot_loader(login: &Login, promise: &Promise) -> Result<String> {
             ensure!(files.contains("/efi/boot/bootx64.efi"), "no fallback path in:\n{files}");
             let entries = login.run("efibootmgr -v")?;
             ensure!(
-                entries.lines().any(|l| l.starts_with("Boot0") && l.to_lowercase().contains("grub")),
+                entries
+                    .lines()
+                    .any(|l| l.starts_with("Boot0") && l.to_lowercase().contains("grub")),
                 "no boot entry leads to GRUB:\n{entries}"
             );
             Ok("GRUB for EFI, with a boot entry and the fallback path".to_owned())

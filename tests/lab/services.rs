@@ -36,7 +36,9 @@ fn listen(
     lifetime: Lifetime,
 ) -> Result<Service> {
     TcpListener::bind(local(port)).with_context(|| {
-        format!("port {port} is wanted for {name}; an earlier lab that was kept: scripts/lab --stop")
+        format!(
+            "port {port} is wanted for {name}; an earlier lab that was kept: scripts/lab --stop"
+        )
     })?;
     let service = Service::start(name, program, arguments, log, lifetime)?;
     service.wait_for_port(local(port), START_DEADLINE)?;
@@ -101,8 +103,7 @@ pub fn lighttpd(
     lifetime: Lifetime,
 ) -> Result<Service> {
     let scripts = directory.join("www/cgi-bin/edeploy");
-    std::fs::create_dir_all(&scripts)
-        .with_context(|| format!("making `{}`", scripts.display()))?;
+    std::fs::create_dir_all(&scripts).with_context(|| format!("making `{}`", scripts.display()))?;
     for name in ["upload", "upload.py", "events"] {
         let link = scripts.join(name);
         if !link.exists() {

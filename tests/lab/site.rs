@@ -79,7 +79,8 @@ impl Site {
     ) -> Result<Site> {
         for name in ["config", "logs", "hw", "metadata", "install", "tftp"] {
             let made = directory.join(name);
-            std::fs::create_dir_all(&made).with_context(|| format!("making `{}`", made.display()))?;
+            std::fs::create_dir_all(&made)
+                .with_context(|| format!("making `{}`", made.display()))?;
         }
         let site = Site {
             directory: directory.to_owned(),

@@ -12,8 +12,11 @@ pub fn key(directory: &Path) -> Result<PathBuf> {
     let key = directory.join("key");
     if !key.exists() {
         let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"];
-        run("ssh-keygen", arguments.map(Into::into).into_iter().chain([key.clone().into_os_string()]))
-            .context("making the lab's ssh key")?;
+        run(
+            "ssh-keygen",
+            arguments.map(Into::into).into_iter().chain([key.clone().into_os_string()]),
+        )
+        .context("making the lab's ssh key")?;
     }
     Ok(key)
 }

@@ -89,7 +89,8 @@ pub fn post(port: u16, head: &str, body: &[u8]) -> Result<Answer> {
 fn unchunked(mut text: &str) -> Result<String> {
     let mut body = String::new();
     while let Some((length, rest)) = text.split_once("\r\n") {
-        let length = usize::from_str_radix(length.trim(), 16).context("reading a chunk's length")?;
+        let length =
+            usize::from_str_radix(length.trim(), 16).context("reading a chunk's length")?;
         if length == 0 {
             return Ok(body);
         }

@@ -276,7 +276,6 @@ impl Vm {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,15 +60,26 @@ fn kvm_works(kernel: &Path) -> anyhow::Result<bool> {
     let scratch = tempfile::tempdir()?;
     let serial = scratch.path().join("console");
     let arguments = [
-        "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none",
-        "-no-reboot", "-nodefaults", "-append", "console=ttyS0 panic=-1",
+        "-machine",
+        "pc",
+        "-accel",
+        "kvm",
+        "-cpu",
+        "host",
+        "-m",
+        "256",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-nodefaults",
+        "-append",
+        "console=ttyS0 panic=-1",
     ];
     let mut arguments: Vec<std::ffi::OsString> = arguments.iter().map(Into::into).collect();
     arguments.extend(["-kernel".into(), kernel.into()]);
     arguments.extend(["-serial".into(), format!("file:{}", serial.display()).into()]);
     let log = scratch.path().join("qemu.log");
-    let qemu =
-        Service::start("the KVM probe", super::QEMU, &arguments, &log, Lifetime::Scoped)?;
+    let qemu = Service::start("the KVM probe", super::QEMU, &arguments, &log, Lifetime::Scoped)?;
     let seen = Console::new(&serial).expect(
         "Unable to mount root fs",
         PROBE_DEADLINE,
