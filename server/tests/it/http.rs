@@ -1,8 +1,6 @@
 //! The HTTP front against clients that are slow, rude or many, with an application that only
 //! counts: whatever they do, an honest client is answered within a second.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
