@@ -23,10 +23,11 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
+use crate::chain;
 use crate::client::{Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
-use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
+use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
@@ -87,7 +88,7 @@ pub fn run(console: &Console) -> Outcome {
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
     let outcome = live(console).unwrap_or_else(|error| {
-        let text = causes(&error);
+        let text = chain(&error);
         console.note(&text);
         note_failure(console, &crate::chain(&error));
         Outcome::Failed
@@ -272,7 +273,7 @@ impl Machine {
             RunError::Installation(failure) => (failure.step.clone(), failure.disks),
             _ => ("plan".to_owned(), DiskState::Untouched),
         };
-        let error = self.console.redacted(&causes(error));
+        let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
             self.console.note(&format!("event report: {}", crate::chain(&error)));
@@ -305,7 +306,7 @@ impl Machine {
         match self.load_kernel(root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&causes(&error));
+                self.console.note(&chain(&error));
                 self.console.note("stopped: boot this machine from its disk");
                 Outcome::Stopped
             }
