@@ -142,18 +142,6 @@ pub enum StepError {
     Unexpected(String),
 }
 
-/// An error with all its causes, outermost first, one a line: what people and servers are told.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str("\n  because ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 fn disk_state_text(state: DiskState) -> &'static str {
     match state {
         DiskState::Untouched => "nothing was written",
@@ -227,7 +215,7 @@ impl Executor<'_> {
         let began = Instant::now();
         let result = work(self);
         let took = began.elapsed();
-        let error = result.as_ref().err().map(|error| redact(&causes(error), &plan.secrets));
+        let error = result.as_ref().err().map(|error| redact(&chain(error), &plan.secrets));
         let ended = Event::StepEnded { step: id.to_owned(), seconds: took.as_secs_f64(), error };
         self.events.event(ended);
         result.map(|()| took)
