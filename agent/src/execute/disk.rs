@@ -64,6 +64,8 @@ pub(super) fn write_table(
             .why(format!("tell the kernel about the partitions of {disk}"));
         let nodes = partitions.iter().map(|partition| partition_device(disk, partition.number));
         ops.extend([
+            // Where udev runs it has begun to read the new table itself.
+            Op::SettleUdev,
             Op::Run(partx),
             Op::SettleUdev,
             Op::System(SystemCall::AwaitNodes { nodes: nodes.collect(), deadline }),
