@@ -23,7 +23,7 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
-use crate::client::{Answer, Client, ClientError, EventSender, Patience};
+use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
 use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
@@ -86,6 +86,7 @@ pub fn run(console: &Console) -> Outcome {
     // A note of an earlier try would be taken for this one's.
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
+    warm_random_numbers();
     let (machine, answer) = match ask(console) {
         Ok(asked) => asked,
         Err(error) => return fail(console, &error),
@@ -121,6 +122,12 @@ fn report_panics() {
         let _ = writeln!(std::io::stderr(), "{text}");
         let _ = fs::write(FAILURE_NOTE, text);
     }));
+}
+
+/// A kernel without a hardware source of random numbers needs a second of work before it gives
+/// any. That second passes while drivers load, not while the server waits for a nonce.
+fn warm_random_numbers() {
+    std::thread::spawn(client::nonce);
 }
 
 /// Everything up to the server's answer.
