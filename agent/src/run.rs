@@ -23,11 +23,10 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
-use crate::chain;
-use crate::client::{Answer, Client, ClientError, EventSender, Patience};
+use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
-use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
+use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
@@ -87,14 +86,32 @@ pub fn run(console: &Console) -> Outcome {
     // A note of an earlier try would be taken for this one's.
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
-    let outcome = live(console).unwrap_or_else(|error| {
-        let text = chain(&error);
-        console.note(&text);
-        note_failure(console, &crate::chain(&error));
-        Outcome::Failed
-    });
-    console.print_durations();
+    warm_random_numbers();
+    let (machine, answer) = match ask(console) {
+        Ok(asked) => asked,
+        Err(error) => return fail(console, &error),
+    };
+    let ticket = match &answer.reply {
+        Reply::Plan { ticket, .. } => Some(ticket.clone()),
+        Reply::Installed { .. } | Reply::Refused(_) => None,
+    };
+    let outcome = match machine.obey(answer) {
+        Ok(outcome) => {
+            console.print_durations();
+            outcome
+        }
+        Err(error) => fail(console, &error),
+    };
+    machine.upload_log(ticket.as_ref());
     outcome
+}
+
+/// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
+fn fail(console: &Console, error: &RunError) -> Outcome {
+    console.print_durations();
+    console.note(&causes(error));
+    note_failure(console, &crate::chain(error));
+    Outcome::Failed
 }
 
 /// A panic ends this process; PID 1 tells why from the note. Printed past the console, whose lock
@@ -107,7 +124,14 @@ fn report_panics() {
     }));
 }
 
-fn live(console: &Console) -> Result<Outcome, RunError> {
+/// A kernel without a hardware source of random numbers needs a second of work before it gives
+/// any. That second passes while drivers load, not while the server waits for a nonce.
+fn warm_random_numbers() {
+    std::thread::spawn(client::nonce);
+}
+
+/// Everything up to the server's answer.
+fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
     console
@@ -129,8 +153,7 @@ fn live(console: &Console) -> Result<Outcome, RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    let machine = Machine { root, options, facts, client, console: console.clone() };
-    machine.obey(answer)
+    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
@@ -184,7 +207,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn obey(self, answer: Answer) -> Result<Outcome, RunError> {
+    fn obey(&self, answer: Answer) -> Result<Outcome, RunError> {
         if let Some(date) = answer.date {
             set_clock(&self.console, date);
         }
@@ -202,7 +225,6 @@ impl Machine {
                 for profile in &refusal.profiles {
                     self.console.note(&format!("{}: {}", profile.profile, profile.reason));
                 }
-                self.upload_log(None);
                 Err(RunError::Refused(refusal))
             }
         }
@@ -236,12 +258,10 @@ impl Machine {
                     plan.hostname, plan.role.name, plan.role.version
                 );
                 self.console.line(&done);
-                self.upload_log(Some(ticket));
                 Ok(self.load_installed(&plan))
             }
             Err(error) => {
                 self.report_failure(&plan, ticket, &events, &error);
-                self.upload_log(Some(ticket));
                 Err(error)
             }
         }
@@ -273,7 +293,7 @@ impl Machine {
             RunError::Installation(failure) => (failure.step.clone(), failure.disks),
             _ => ("plan".to_owned(), DiskState::Untouched),
         };
-        let error = self.console.redacted(&chain(error));
+        let error = self.console.redacted(&causes(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
             self.console.note(&format!("event report: {}", crate::chain(&error)));
@@ -306,7 +326,7 @@ impl Machine {
         match self.load_kernel(root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&chain(&error));
+                self.console.note(&causes(&error));
                 self.console.note("stopped: boot this machine from its disk");
                 Outcome::Stopped
             }
