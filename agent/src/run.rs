@@ -23,10 +23,11 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
+use crate::chain;
 use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
-use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
+use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
@@ -109,7 +110,7 @@ pub fn run(console: &Console) -> Outcome {
 /// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
 fn fail(console: &Console, error: &RunError) -> Outcome {
     console.print_durations();
-    console.note(&causes(error));
+    console.note(&chain(error));
     note_failure(console, &crate::chain(error));
     Outcome::Failed
 }
@@ -293,7 +294,7 @@ impl Machine {
             RunError::Installation(failure) => (failure.step.clone(), failure.disks),
             _ => ("plan".to_owned(), DiskState::Untouched),
         };
-        let error = self.console.redacted(&causes(error));
+        let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
             self.console.note(&format!("event report: {}", crate::chain(&error)));
@@ -326,7 +327,7 @@ impl Machine {
         match self.load_kernel(root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&causes(&error));
+                self.console.note(&chain(&error));
                 self.console.note("stopped: boot this machine from its disk");
                 Outcome::Stopped
             }
