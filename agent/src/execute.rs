@@ -142,7 +142,8 @@ pub enum StepError {
     Unexpected(String),
 }
 
-/// An error with all its causes, outermost first, one a line: what people and servers are told.
+/// An error with all its causes, outermost first, one a line, for reports; [`chain`] is for
+/// sentences.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
