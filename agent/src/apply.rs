@@ -112,7 +112,7 @@ pub enum Applied {
 }
 
 /// Every operation of the plan, in order, with a heading per step. Values of [`Plan::secrets`]
-/// are not shown. `TARGET` stands for the folder that the tree is mounted at.
+/// are not shown. `$TARGET` is the folder that the tree is mounted at.
 pub fn show(installation: &Installation<'_>) -> String {
     let plan = installation.plan;
     let mut text = format!(

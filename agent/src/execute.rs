@@ -40,6 +40,7 @@ pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
 pub(crate) use tree::{CONF, RECORDS};
 
+use crate::chain;
 use crate::world::{CmdError, Root, Runner};
 
 /// Where the tree being installed is mounted, unless somebody says otherwise.
@@ -141,18 +142,6 @@ pub enum StepError {
     Unexpected(String),
 }
 
-/// One line per cause, outermost first: what people and servers are told.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str("\n  because ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 fn disk_state_text(state: DiskState) -> &'static str {
     match state {
         DiskState::Untouched => "nothing was written",
@@ -162,11 +151,11 @@ fn disk_state_text(state: DiskState) -> &'static str {
 }
 
 fn clearing_text(error: Option<&StepError>) -> String {
-    error.map(|error| format!(" (clearing failed: {})", causes(error))).unwrap_or_default()
+    error.map(|error| format!(" (clearing failed: {})", chain(error))).unwrap_or_default()
 }
 
 fn list(errors: &[PreflightError]) -> String {
-    let lines: Vec<String> = errors.iter().map(|error| causes(error)).collect();
+    let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
     lines.join("; ")
 }
 
@@ -226,7 +215,7 @@ impl Executor<'_> {
         let began = Instant::now();
         let result = work(self);
         let took = began.elapsed();
-        let error = result.as_ref().err().map(|error| redact(&causes(error), &plan.secrets));
+        let error = result.as_ref().err().map(|error| redact(&chain(error), &plan.secrets));
         let ended = Event::StepEnded { step: id.to_owned(), seconds: took.as_secs_f64(), error };
         self.events.event(ended);
         result.map(|()| took)
@@ -240,7 +229,7 @@ impl Executor<'_> {
         error: StepError,
         destroying: bool,
     ) -> Failure {
-        tracing::error!(step, "{}", redact(&causes(&error), &installation.plan.secrets));
+        tracing::error!(step, "{}", redact(&chain(&error), &installation.plan.secrets));
         // Whatever was mounted before is in the way of clearing, and harmless otherwise.
         let unmounted = self.system.call(&SystemCall::UnmountBelow(installation.target.clone()));
         let (disks, clearing) = if destroying {
@@ -266,3 +255,6 @@ impl Executor<'_> {
 fn destroys(action: &Action) -> bool {
     action.destroys().is_some() || matches!(action, Action::MakeFilesystem { .. })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,10 +23,11 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
+use crate::chain;
 use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
-use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
+use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
@@ -109,8 +110,8 @@ pub fn run(console: &Console) -> Outcome {
 /// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
 fn fail(console: &Console, error: &RunError) -> Outcome {
     console.print_durations();
-    console.note(&causes(error));
-    note_failure(console, &crate::chain(error));
+    console.note(&chain(error));
+    note_failure(console, &chain(error));
     Outcome::Failed
 }
 
@@ -250,7 +251,7 @@ impl Machine {
                 if let Err(error) = told {
                     self.console.note(&format!(
                         "installed, but the server does not know: {}",
-                        crate::chain(&error)
+                        chain(&error)
                     ));
                 }
                 let done = format!(
@@ -293,14 +294,14 @@ impl Machine {
             RunError::Installation(failure) => (failure.step.clone(), failure.disks),
             _ => ("plan".to_owned(), DiskState::Untouched),
         };
-        let error = self.console.redacted(&causes(error));
+        let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
-            self.console.note(&format!("event report: {}", crate::chain(&error)));
+            self.console.note(&format!("event report: {}", chain(&error)));
             self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
         });
         if let Err(error) = told {
-            self.console.note(&format!("the server does not know: {}", crate::chain(&error)));
+            self.console.note(&format!("the server does not know: {}", chain(&error)));
         }
     }
 
@@ -313,7 +314,7 @@ impl Machine {
         match self.load_kernel(&plan.root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&format!("rebooting instead: {}", crate::chain(&error)));
+                self.console.note(&format!("rebooting instead: {}", chain(&error)));
                 Outcome::Installed
             }
         }
@@ -326,7 +327,7 @@ impl Machine {
         match self.load_kernel(root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&causes(&error));
+                self.console.note(&chain(&error));
                 self.console.note("stopped: boot this machine from its disk");
                 Outcome::Stopped
             }
@@ -349,7 +350,7 @@ impl Machine {
             .map_err(|error| error.to_string())
             .and_then(|log| {
                 let uploaded = self.client.upload_log(&name, &log, ticket, LOG_PATIENCE);
-                uploaded.map_err(|error| crate::chain(&error))
+                uploaded.map_err(|error| chain(&error))
             });
         match told {
             Ok(()) => self.console.note(&format!("log uploaded as {name}")),

@@ -16,8 +16,10 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::diagnostic::Diagnostic;
 use crate::wire::ron_options;
 use places::Places;
+pub use places::is_python;
 
 /// A configure file that was read without a finding.
 #[derive(Debug, Clone)]
@@ -45,18 +47,6 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
-}
-
-/// One finding about a configure file: what is wrong, where, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {what}{}", help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default())]
-pub struct Finding {
-    /// Where.
-    pub at: At,
-    /// What is wrong.
-    pub what: String,
-    /// How to mend it.
-    pub help: Option<String>,
 }
 
 /// The whole of a configure file.
@@ -293,19 +283,18 @@ impl Configure {
     /// # Errors
     ///
     /// Every finding at once where that is possible, in the order of the file.
-    pub fn parse(file: &str, text: &str) -> Result<Configure, Vec<Finding>> {
+    pub fn parse(file: &str, text: &str) -> Result<Configure, Vec<Diagnostic>> {
         if places::is_python(text) {
-            return Err(vec![python_finding(file)]);
+            return Err(vec![python_script(file, text)]);
         }
-        let at = |(line, column)| At { file: file.to_owned(), line, column };
         let scan = places::scan(text);
-        let mut findings: Vec<Finding> = scan
+        let mut findings: Vec<Diagnostic> = scan
             .problems
-            .into_iter()
-            .map(|problem| Finding {
-                at: at(problem.place),
-                what: problem.what,
-                help: Some(problem.help),
+            .iter()
+            .map(|problem| {
+                let span = places::span(text, problem.place);
+                Diagnostic::error("configure-value", file, text, span, &problem.what)
+                    .with_help(&problem.help)
             })
             .collect();
         let machine = match ron_options().from_str::<Machine>(text) {
@@ -313,17 +302,18 @@ impl Configure {
             Err(error) => {
                 // A value the scan complained about is often what ron trips over as well.
                 if findings.is_empty() {
-                    findings.push(ron_finding(&at, &error));
+                    findings.push(syntax_error(file, text, &error));
                 }
                 None
             }
         };
-        for (place, text) in scan.places.strings() {
-            if let Err(error) = template::check(text) {
-                findings.push(Finding {
-                    at: at(place),
-                    what: error.to_string(),
-                    help: error.help(),
+        for (place, string) in scan.places.strings() {
+            if let Err(error) = template::check(string) {
+                let span = places::span(text, place);
+                let finding = Diagnostic::error("template", file, text, span, error.to_string());
+                findings.push(match error.help() {
+                    Some(help) => finding.with_help(help),
+                    None => finding,
                 });
             }
         }
@@ -332,7 +322,7 @@ impl Configure {
                 Ok(Configure { file: file.to_owned(), machine, places: scan.places })
             }
             _ => {
-                findings.sort_by_key(|finding| (finding.at.line, finding.at.column));
+                findings.sort_by_key(|finding| (finding.line, finding.column));
                 Err(findings)
             }
         }
@@ -364,20 +354,18 @@ impl Configure {
     }
 }
 
-/// The finding that design promises for a script of the original.
-fn python_finding(file: &str) -> Finding {
-    Finding {
-        at: At { file: file.to_owned(), line: 1, column: 1 },
-        what: format!(
-            "{file} is a Python script of the original: edeploy-server import DIR OUT converts it"
-        ),
-        help: None,
-    }
+/// A script of the original cannot be used; this says so in the words the documentation uses.
+fn python_script(file: &str, text: &str) -> Diagnostic {
+    let message =
+        format!("{file} is a Python script of the original: edeploy-server import DIR OUT");
+    let start = places::span(text, (1, 1));
+    Diagnostic::error("configure-python", file, text, start, message)
+        .with_help("the import converts what it can and lists the rest")
 }
 
-fn ron_finding(at: &dyn Fn((usize, usize)) -> At, error: &ron::error::SpannedError) -> Finding {
+/// What ron found, in the words of someone who edits the file.
+fn syntax_error(file: &str, text: &str, error: &ron::error::SpannedError) -> Diagnostic {
     use ron::Error;
-    let place = (error.span.start.line, error.span.start.col);
     let help = match &error.code {
         Error::NoSuchStructField { expected, found, .. }
         | Error::NoSuchEnumVariant { expected, found, .. } => Some(did_you_mean(found, expected)),
@@ -387,9 +375,18 @@ fn ron_finding(at: &dyn Fn((usize, usize)) -> At, error: &ron::error::SpannedErr
         Error::NoSuchStructField { found, .. } => format!("there is no field `{found}` here"),
         Error::NoSuchEnumVariant { found, .. } => format!("`{found}` is not possible here"),
         Error::MissingStructField { field, .. } => format!("the field `{field}` is missing"),
-        other => other.to_string(),
+        other => {
+            let text = other.to_string();
+            let mut characters = text.chars();
+            characters.next().map(|c| c.to_lowercase().chain(characters).collect()).unwrap_or(text)
+        }
     };
-    Finding { at: at(place), what, help }
+    let span = places::span(text, (error.span.start.line, error.span.start.col));
+    let finding = Diagnostic::error("configure-syntax", file, text, span, what);
+    match help {
+        Some(help) => finding.with_help(help),
+        None => finding,
+    }
 }
 
 /// The nearest of the possible words when one is near, all of them otherwise.

@@ -4,16 +4,29 @@
 //! The crate decides and never acts: no I/O, no clock, no randomness. Time, nonces and file
 //! texts are arguments; equal inputs give equal outputs, byte for byte.
 //!
+//! Reading order: [`value`] and [`units`] (the vocabulary), [`literal`] and [`diagnostic`] (how
+//! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
+//! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
+//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines).
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`facts`] (what a machine is),
-//! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the admin wants), [`plan`] (what will be done).
+//! [`event`] and [`wire`] (what is told to whom), [`configure`] (what the
+//! admin wants), [`plan`] (what will be done).
 
+pub mod catalog;
+pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
 pub mod event;
 pub mod facts;
+pub mod fleet;
+pub mod import;
 pub mod lang;
 pub mod literal;
+pub mod machine;
+pub mod matching;
 pub mod plan;
+pub mod secret;
+pub mod state;
 pub mod units;
 pub mod value;
 pub mod wire;

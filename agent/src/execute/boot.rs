@@ -4,10 +4,9 @@
 //! prompt, so that the very last file written is what makes the disk boot. Under UEFI the
 //! network stays where it was in the boot order.
 
-use specs::plan::{Action, BootTarget, PartitionKind, Plan};
+use specs::plan::{Action, BootTarget, PartitionKind, Plan, partition_device};
 
 use super::Installation;
-use super::device::partition_node;
 use super::op::Op;
 use super::tree::in_chroot;
 use crate::world::Cmd;
@@ -91,7 +90,7 @@ pub(super) fn esp_partition<'a>(plan: &'a Plan, esp: &str) -> Option<(&'a str, u
         let Action::WriteTable { disk, partitions, .. } = &step.action else { return None };
         partitions
             .iter()
-            .find(|p| p.kind == PartitionKind::Esp && partition_node(disk, p.number) == device)
+            .find(|p| p.kind == PartitionKind::Esp && partition_device(disk, p.number) == device)
             .map(|partition| (disk.as_str(), partition.number))
     })
 }

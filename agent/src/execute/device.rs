@@ -104,15 +104,6 @@ pub(super) fn kernel_name(path: &str) -> &str {
     path.strip_prefix("/dev/").unwrap_or(path)
 }
 
-/// The node of a partition: names that end in a digit take a `p` before the number.
-pub(super) fn partition_node(disk: &str, number: u32) -> String {
-    if disk.ends_with(|last: char| last.is_ascii_digit()) {
-        format!("{disk}p{number}")
-    } else {
-        format!("{disk}{number}")
-    }
-}
-
 /// The kernel names of a disk's partitions, in order of their names.
 pub(super) fn partitions(root: &Root, disk: &str) -> Vec<String> {
     let folder = format!("/sys/class/block/{disk}");
@@ -153,18 +144,6 @@ fn partitions_above(root: &Root, disk: &str, device: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_take_a_p() {
-        for (disk, node) in [
-            ("/dev/vda", "/dev/vda2"),
-            ("/dev/nvme0n1", "/dev/nvme0n1p2"),
-            ("/dev/mmcblk0", "/dev/mmcblk0p2"),
-            ("/dev/loop3", "/dev/loop3p2"),
-        ] {
-            assert_eq!(partition_node(disk, 2), node);
-        }
-    }
 
     #[test]
     fn identity_comes_from_sysfs_and_udev() {

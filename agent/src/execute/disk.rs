@@ -3,9 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use specs::plan::{Filesystem, Partition, PartitionKind, Plan, Table};
+use specs::plan::{Filesystem, Partition, PartitionKind, Plan, Table, partition_device};
 
-use super::device::partition_node;
 use super::op::Op;
 use super::system::SystemCall;
 use crate::world::{Cmd, Tool};
@@ -63,7 +62,7 @@ pub(super) fn write_table(
     if !partitions.is_empty() {
         let partx = Cmd::new(Tool::Partx, &["--update", disk])
             .why(format!("tell the kernel about the partitions of {disk}"));
-        let nodes = partitions.iter().map(|partition| partition_node(disk, partition.number));
+        let nodes = partitions.iter().map(|partition| partition_device(disk, partition.number));
         ops.extend([
             Op::Run(partx),
             Op::SettleUdev,

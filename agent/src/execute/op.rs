@@ -106,27 +106,28 @@ impl fmt::Display for Op {
                 write!(f, "partx --delete for what is found on {disk}")
             }
             Op::SettleUdev => f.write_str("udevadm settle  # where udev runs"),
-            Op::MakeFolder { path } => write!(f, "mkdir -p TARGET{}", quote(path)),
+            Op::MakeFolder { path } => write!(f, "mkdir -p $TARGET{}", quote(path)),
             Op::WriteFile { path, content, mode, owner: (uid, gid) } => {
                 let at = quote(path);
-                write!(f, "install -D -m {mode:04o} -o {uid} -g {gid} /dev/stdin TARGET{at}")?;
+                write!(f, "install -D -m {mode:04o} -o {uid} -g {gid} /dev/stdin $TARGET{at}")?;
                 let end = if content.ends_with('\n') { "END" } else { "\nEND" };
                 write!(f, " <<'END'\n{content}{end}")
             }
-            Op::RemoveFile { path } => write!(f, "rm TARGET{}", quote(path)),
+            Op::RemoveFile { path } => write!(f, "rm $TARGET{}", quote(path)),
             Op::SetKeys { path, keys } => {
                 let keys: Vec<String> =
                     keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                write!(f, "# set in TARGET{path}: {}", keys.join(" "))
+                write!(f, "# set in $TARGET{path}: {}", keys.join(" "))
             }
             Op::KeepText { from, path } => {
-                write!(f, "cp {} TARGET{}  # without secrets", from.display(), quote(path))
+                write!(f, "cp {} $TARGET{}  # without secrets", from.display(), quote(path))
             }
             Op::LinkByUuid { uuid, device } => {
                 write!(f, "ln -s {} /dev/disk/by-uuid/{uuid}  # unless udev did", quote(device))
             }
             Op::Expect { paths, text } => {
-                let paths: Vec<String> = paths.iter().map(|path| format!("TARGET{path}")).collect();
+                let paths: Vec<String> =
+                    paths.iter().map(|path| format!("$TARGET{path}")).collect();
                 write!(f, "grep -F -q {} {}", quote(text), paths.join(" "))
             }
             Op::AddBootEntry { disk, partition, label, loader } => {

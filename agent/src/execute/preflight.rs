@@ -115,6 +115,9 @@ pub(super) fn check(
     if plan.format != plan::FORMAT {
         errors.push(PreflightError::Format { found: plan.format });
     }
+    let notes = plan::lint::lint(plan);
+    let wrong = plan::lint::errors(&notes).map(ToString::to_string);
+    errors.extend(wrong.map(PreflightError::Contradiction));
     errors.extend(check_firmware(&executor.root, plan));
     errors.extend(check_tools(&executor.root, installation));
     for disk in &plan.disks {
@@ -293,7 +296,7 @@ fn room(plan: &Plan) -> Bytes {
         let sector = plan.disks.iter().find(|planned| &planned.path == disk);
         let sector = sector.map_or(512, |planned| u64::from(planned.sector_size.get()));
         for partition in partitions {
-            let node = super::device::partition_node(disk, partition.number);
+            let node = plan::partition_device(disk, partition.number);
             if mounted.contains(&node.as_str()) {
                 bytes = bytes.saturating_add(partition.sectors.saturating_mul(sector));
             }

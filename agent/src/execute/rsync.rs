@@ -26,13 +26,15 @@ pub(super) fn fetch(url: &str, folder: &str) -> Cmd {
 
 /// Asks for the sizes of a tree and transfers nothing. `folder` need not exist.
 pub(super) fn measure(url: &str, folder: &str) -> Cmd {
-    let args = ["-a", "--dry-run", "--stats", STALLED, CONNECT, url, folder];
+    let args = ["-aH", "--dry-run", "--stats", STALLED, CONNECT, url, folder];
     Cmd::new(Tool::Rsync, &args).why(format!("find {url}"))
 }
 
-/// The bytes of all files, from the output of [`measure`].
+/// The bytes of all files, each of several hard links counted once, from the output of
+/// [`measure`]: what [`bytes_done`] arrives at.
 pub(super) fn total_size(stats: &str) -> Option<u64> {
-    let line = stats.lines().find_map(|line| line.trim().strip_prefix("Total file size:"))?;
+    let line =
+        stats.lines().find_map(|line| line.trim().strip_prefix("Total transferred file size:"))?;
     number(line.trim().strip_suffix("bytes")?)
 }
 
@@ -67,7 +69,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_from_stats() {
-        let stats = "\nNumber of files: 4 (reg: 2, dir: 2)\nTotal file size: 3,000,003 bytes\n";
+        let stats =
+            "Total file size: 3,100,016 bytes\nTotal transferred file size: 3,000,003 bytes\n";
         assert_eq!(total_size(stats), Some(3_000_003));
         assert_eq!(total_size("nothing"), None);
     }

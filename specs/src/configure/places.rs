@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnostic::Span;
+
 /// Line and column, both from 1, the column in characters.
 pub type Place = (usize, usize);
 
@@ -80,6 +82,25 @@ pub fn scan(text: &str) -> Scan {
     // `None` means that the rest is not RON, which is for `ron` to say.
     let _ = scanner.value("", 0);
     scanner.found
+}
+
+/// The bytes of the word or string that stands at `place`, or after blanks there: `ron` points
+/// right behind the colon.
+pub fn span(text: &str, place: Place) -> Span {
+    let line = text.split_inclusive('\n').take(place.0.saturating_sub(1)).map(str::len).sum();
+    let rest = &text[line..];
+    let column =
+        rest.char_indices().nth(place.1.saturating_sub(1)).map_or(rest.len(), |(at, _)| at);
+    let token = rest[column..].trim_start_matches(' ');
+    let column = rest.len() - token.len();
+    let length = match token.strip_prefix('"') {
+        Some(string) => string.find(['"', '\n']).map_or(token.len(), |end| end + 2),
+        None => token
+            .find(|c: char| !(c.is_alphanumeric() || "_+-.".contains(c)))
+            .unwrap_or(token.len()),
+    };
+    let start = line + column;
+    Span { start, end: (start + length).min(text.len()) }
 }
 
 struct Scanner<'a> {

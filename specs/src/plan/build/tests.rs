@@ -1,1 +1,262 @@
+use super::*;
+use crate::value::Value;
 
+const VM: &str = include_str!("../../../profiles/vm.configure");
+
+/// A machine with these disks (name, bytes, logical sector size) and one NIC.
+fn machine(firmware: &str, disks: &[(&str, u64, u32)]) -> Facts {
+    let mut facts = Facts::default();
+    facts.push("system", "firmware", "type", firmware);
+    for (name, bytes, sector) in disks {
+        facts.push("disk", name, "size", (bytes / 1_000_000_000).to_string());
+        facts.push("disk", name, "bytes", bytes.to_string());
+        facts.push("disk", name, "logical_block_size", i64::from(*sector));
+        facts.push("disk", name, "serial", format!("serial-of-{name}"));
+    }
+    facts.push("network", "eth0", "serial", "52:54:00:00:00:01");
+    facts
+}
+
+fn variables() -> Variables {
+    let pairs = [
+        ("disk", "vda"),
+        ("eth", "eth0"),
+        ("mac", "52:54:00:00:00:01"),
+        ("ip", "10.0.2.103"),
+        ("netmask", "255.255.255.0"),
+        ("gateway", "10.0.2.2"),
+        ("hostname", "host03"),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+fn plan_of(text: &str, facts: &Facts, variables: &Variables) -> Result<Plan, PlanError> {
+    let configure = Configure::parse("vm.configure", text).unwrap();
+    let scripts = BTreeMap::from([("bad".to_owned(), "no interpreter".to_owned())]);
+    let inputs = Inputs {
+        facts,
+        variables,
+        profile: &"vm".parse().unwrap(),
+        nonce: &Token::from_bytes([1; 16]),
+        secrets: &["hunter2".to_owned()],
+        scripts: &scripts,
+    };
+    plan(&configure, &inputs)
+}
+
+const GIB: u64 = 1 << 30;
+
+fn sample_machine() -> Facts {
+    machine("bios", &[("vda", 10 * GIB, 512), ("vdb", 20 * GIB, 512)])
+}
+
+/// Plans the sample with one text replaced.
+fn plan_with(from: &str, to: &str, facts: &Facts) -> Result<Plan, PlanError> {
+    assert!(VM.contains(from), "the sample holds no {from}");
+    plan_of(&VM.replacen(from, to, 1), facts, &variables())
+}
+
+#[track_caller]
+fn refused(from: &str, to: &str, expected: &str) {
+    let error = plan_with(from, to, &sample_machine()).unwrap_err().to_string();
+    assert!(error.contains(expected), "{from} -> {to}: {error}");
+}
+
+const ROOT: &str = r#"(label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),"#;
+
+#[test]
+fn disks_that_are_not_exactly_one_are_refused() {
+    let device = "/dev/{{ disk }}";
+    refused(
+        device,
+        "/dev/vdz",
+        "vm.configure:7:18: there is no disk `/dev/vdz` (disks of this machine: vda, vdb)",
+    );
+    refused(device, "{{ disk }}", "there is no disk `vda`");
+    refused(device, "/dev/../vda", "there is no disk");
+    refused(device, "/dev/logical", "there is no disk `/dev/logical`");
+    refused(
+        device,
+        "/dev/{{ disc }}",
+        "there is no variable `disc` (variables: did you mean `disk`?)",
+    );
+    refused("(device:", "(each: [\"disk\", \"vda\"], device:", "/dev/vda is listed twice");
+}
+
+#[test]
+fn two_paths_to_one_disk_are_ambiguous() {
+    let mut facts = sample_machine();
+    for name in ["vda", "vdb"] {
+        facts.push("disk", name, "wwn-id", "wwn-0x5000");
+    }
+    let error = plan_of(VM, &facts, &variables()).unwrap_err();
+    let candidates = vec!["vda".to_owned(), "vdb".to_owned()];
+    let device = "/dev/vda".to_owned();
+    assert_eq!(error.problem, Problem::AmbiguousDisk { device, candidates });
+    let by_link = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/wwn-0x5000", &facts).unwrap_err();
+    assert!(matches!(by_link.problem, Problem::AmbiguousDisk { .. }), "{by_link}");
+}
+
+#[test]
+fn a_disk_may_be_named_by_a_link_that_the_facts_know() {
+    let mut facts = sample_machine();
+    facts.push("disk", "vdb", "id", "virtio-data");
+    let plan = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-data", &facts).unwrap();
+    assert_eq!(plan.disks[0].path, "/dev/vdb");
+    assert_eq!(plan.disks[0].serial.as_deref(), Some("serial-of-vdb"));
+}
+
+#[test]
+fn sizes_and_file_systems_that_cannot_be_are_refused() {
+    refused("\"rest\"", "\"10\"", "vm.configure:8:35: `10` is not a size");
+    refused("\"rest\"", "\"11GiB\"", "/dev/vda has 10 GiB and the partitions need 11 GiB");
+    refused(
+        "\"rest\"",
+        "\"4MiB\"",
+        "the partition would have 4 MiB and its contents need at least 8 MiB",
+    );
+    refused("mount: \"/\"", "mount: \"/srv\"", "no file system is mounted at `/`");
+    refused("ext4", "vfat", "the root file system must be ext4, xfs or btrfs");
+    refused("mount: \"/\"", "mount: \"/proc\"", "`/proc` cannot be a mount point");
+    refused("label: \"root\"", "label: \"a name, with more\"", "is not a label here");
+    refused(ROOT, &ROOT.repeat(2), "only one partition of a disk can have the rest");
+    let twice = format!("{}{ROOT}", ROOT.replace("rest", "1GiB"));
+    refused(ROOT, &twice, "two file systems are mounted at `/`");
+    refused(ROOT, "", "needs at least one partition");
+    refused(
+        "mount: \"/\"",
+        "mount: \"/\", mount_options: [\"a b\"]",
+        "`a b` is not a mount option",
+    );
+}
+
+#[test]
+fn what_the_firmware_cannot_boot_is_refused() {
+    let uefi = machine("uefi", &[("vda", 10 * GIB, 512)]);
+    let error =
+        |from: &str, to: &str, facts: &Facts| plan_with(from, to, facts).unwrap_err().problem;
+    let bios = sample_machine();
+    assert_eq!(error("boot: auto, ", "", &bios), Problem::NoBiosBoot);
+    assert_eq!(error("boot: auto, ", "", &uefi), Problem::NoEsp);
+    assert_eq!(error("table: gpt", "table: msdos", &uefi), Problem::UefiNeedsGpt);
+    let esps = format!(r#"(size: "1GiB", use: esp),(size: "1GiB", use: esp),{ROOT}"#);
+    assert_eq!(error(ROOT, &esps, &uefi), Problem::TwoEsps);
+    let other = r#"(device: "/dev/vdb", table: gpt, boot: auto, partitions: [(size: "rest", use: swap)]), (device:"#;
+    assert_eq!(error("(device:", other, &bios), Problem::TwoBootDisks);
+    let many = format!("{}{ROOT}", r#"(size: "1MiB", use: swap),"#.repeat(4));
+    let text = VM.replace("table: gpt", "table: msdos").replace(ROOT, &many);
+    let problem = plan_of(&text, &bios, &variables()).unwrap_err().problem;
+    assert!(matches!(problem, Problem::TooManyPartitions { limit: 4, .. }), "{problem}");
+}
+
+#[test]
+fn names_addresses_and_arguments_are_checked() {
+    refused("\"{{ hostname }}\"", "\"host_03\"", "vm.configure:5:15: `host_03` is not a host name");
+    refused("\"mysql\"", "\"../mysql\"", "`../mysql` is not a role or version");
+    refused("{{ netmask }}", "255.0.255.0", "`10.0.2.103/255.0.255.0` is not an address of a host");
+    refused(
+        "{{ gateway }}",
+        "10.0.3.2",
+        "`10.0.3.2` is not another host in the network 10.0.2.0/24",
+    );
+    refused("{{ mac }}", "52:54:00:00:00:02", "(there are: 52:54:00:00:00:01)");
+    refused("mac: \"{{ mac }}\", ", "mac: \"\", ", "no network interface of this machine");
+    refused(
+        "\"{{ eth }}\", mac: \"{{ mac }}\"",
+        "\"eth9\"",
+        "the facts hold no MAC address of `eth9`",
+    );
+    refused("\"10.0.2.3\"", "\"dns\"", "`dns` is not the address of a name server");
+    refused("console=tty0", "a b", "`a b` cannot be a kernel argument");
+    refused("console=tty0", "$(reboot)", "`$(reboot)` cannot be a kernel argument");
+    refused("\"0644\"", "\"0648\"", "`0648` is not a mode");
+    refused("/etc/motd.d/role", "/etc/../x", "cannot be the path of a file");
+    refused(
+        "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
+        "command: []",
+        "needs either `command`",
+    );
+    refused(
+        "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
+        "script: \"x\"",
+        "the script `x` is not in",
+    );
+    refused(
+        "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
+        "script: \"bad\"",
+        "does not begin with `#!`",
+    );
+    refused("after_tree", "before_disks", "cannot use `chroot: true` before the tree is there");
+}
+
+#[test]
+fn a_value_of_the_machine_adds_no_line_and_no_structure() {
+    let evil = "x\nPermitRootLogin yes";
+    let mut facts = sample_machine();
+    facts.push("system", "product", "serial", evil);
+    let mut variables = variables();
+    variables.insert("serial".to_owned(), evil.into());
+    for (from, to) in [("mysql on", "{{ serial }}"), ("console=tty0", "x={{ serial }}")] {
+        let error = plan_of(&VM.replace(from, to), &facts, &variables).unwrap_err();
+        assert!(
+            error.to_string().contains("the value of `serial` holds a control character"),
+            "{error}"
+        );
+    }
+    variables.insert("hostname".to_owned(), "a\"), (device: \"/dev/vdb".into());
+    let error = plan_of(VM, &facts, &variables).unwrap_err();
+    assert!(matches!(error.problem, Problem::Hostname { .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_the_admin_replaces_the_generated_one() {
+    let plan = plan_with("/etc/motd.d/role", "/etc/hosts", &sample_machine()).unwrap();
+    let hosts: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::WriteFile { file } if file.path == "/etc/hosts" => Some(file.content.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(hosts, ["mysql on host03\n"]);
+}
+
+#[test]
+fn run_steps_get_the_variables_in_their_environment() {
+    let mut variables = variables();
+    variables.insert("eth-mgmt".to_owned(), "eth1".into());
+    let plan = plan_of(VM, &sample_machine(), &variables).unwrap();
+    let environment = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Run { environment, .. } if step.id == "run ssh server" => Some(environment),
+        _ => None,
+    });
+    let environment = environment.unwrap();
+    assert_eq!(environment["EDEPLOY_eth_mgmt"], "eth1");
+    assert_eq!(environment["EDEPLOY_ROLE"], "mysql");
+}
+
+#[test]
+fn facts_of_the_original_plan_with_what_the_disk_has_for_certain() {
+    let mut facts = Facts::default();
+    facts.push("disk", "vda", "size", "10");
+    facts.push("network", "eth0", "serial", "52:54:00:00:00:01");
+    let plan = plan_of(VM, &facts, &variables()).unwrap();
+    assert_eq!(
+        plan.disks[0].size,
+        crate::plan::DiskSize::AtLeast(crate::units::Bytes(10_000_000_000))
+    );
+    facts.0.retain(|fact| fact.2 != "size");
+    facts.push("disk", "vda", "model", "QEMU");
+    let error = plan_of(VM, &facts, &variables()).unwrap_err();
+    assert_eq!(error.problem, Problem::DiskSize { disk: "/dev/vda".to_owned() });
+}
+
+#[test]
+fn secrets_are_listed_and_hidden_from_the_description() {
+    let text = VM.replace("\"ssh.service\"", "\"hunter2\"");
+    let plan = plan_of(&text, &sample_machine(), &variables()).unwrap();
+    assert_eq!(plan.secrets, ["hunter2"]);
+    let shown = plan.to_string();
+    assert!(!shown.contains("hunter2") && shown.contains("********"), "{shown}");
+}

@@ -1,0 +1,346 @@
+//! The CMDB of a profile: a list of entries, each handed out to one machine.
+//!
+//! Responsible for reading the file (literal entries or `generate({…})`), for finding the entry
+//! a machine gets without walking the list, and for rewriting the file so that the entries that
+//! changed are the only difference. Which machine holds which entry is known to
+//! [`crate::fleet`], which also decides when an entry is bound and freed.
+//!
+//! A hall of 100,000 entries has to fit: the file is kept as its text, of which an entry is read
+//! when it is looked at. What is kept of each is its place, a hash of the values it can be
+//! looked up by, and whether it is free.
+
+mod choice;
+mod entry;
+pub mod generate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::literal::{Document, Kind, Node, Style};
+use crate::value::{Value, Variables};
+use generate::{GenerateError, Generator};
+
+pub use choice::{Choice, Claimant};
+pub use entry::{Entry, Field, USED};
+
+/// The CMDB of a profile.
+#[derive(Debug, Clone)]
+pub struct Cmdb {
+    file: String,
+    style: Style,
+    source: Source,
+    /// Entries that no longer read as in the source.
+    changed: BTreeMap<usize, Changed>,
+    /// Positions of entries without the mark `used`.
+    free: BTreeSet<usize>,
+    /// The variables that entries are looked up by, in alphabetical order.
+    keys: Vec<String>,
+    /// Hash of the values of all of `keys`, and the position; entries that lack one are absent.
+    index: BTreeSet<(u64, usize)>,
+    /// The text of the file when it was a call of `generate`, to be kept as `.orig`.
+    generated: Option<String>,
+}
+
+/// Where entries are read from.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A list of literal entries: the text, and where in it they stand.
+    List { text: String, places: Vec<Range<usize>> },
+    /// A template, and where in the text it stands.
+    Generated { text: String, call: Span, generator: Generator },
+}
+
+#[derive(Debug, Clone)]
+struct Changed {
+    entry: Entry,
+    text: String,
+}
+
+impl Cmdb {
+    /// Reads a CMDB whose entries will be looked up by `keys`, the names of the variables that
+    /// the profile's spec list binds for it ([`crate::catalog`] knows them).
+    ///
+    /// # Errors
+    ///
+    /// What is no literal, no list of mappings, or no list that `generate` can make.
+    pub fn parse(file: &str, text: &str, keys: &BTreeSet<String>) -> Result<Cmdb, Vec<Diagnostic>> {
+        let document = Document::parse(file, text).map_err(|finding| vec![finding])?;
+        let (source, generated) = match &document.root().kind {
+            Kind::Generate(template) => {
+                let generator = generator(&document, template).map_err(|finding| vec![finding])?;
+                let call = document.root().span;
+                let source = Source::Generated { text: text.to_owned(), call, generator };
+                (source, Some(text.to_owned()))
+            }
+            Kind::List(items) | Kind::Tuple(items) => {
+                let findings = findings_of_entries(&document, items);
+                if !findings.is_empty() {
+                    return Err(findings);
+                }
+                let places = items.iter().map(|node| node.span.start..node.span.end).collect();
+                (Source::List { text: text.to_owned(), places }, None)
+            }
+            _ => {
+                let root = document.root();
+                let message = format!("a CMDB is a list of entries, not {}", root.describe());
+                let finding = document
+                    .error("cmdb-shape", root.span, message)
+                    .with_help("write `[{\"ip\": \"10.0.0.1\"}]` or `generate({…})`");
+                return Err(vec![finding]);
+            }
+        };
+        let mut cmdb = Cmdb {
+            file: file.to_owned(),
+            style: document.style(),
+            source,
+            changed: BTreeMap::new(),
+            free: BTreeSet::new(),
+            keys: Vec::new(),
+            index: BTreeSet::new(),
+            generated,
+        };
+        match document.root().items() {
+            Some(items) => cmdb.index_all(keys, items.iter().filter_map(Entry::read)),
+            None => cmdb.reindex(keys),
+        }
+        Ok(cmdb)
+    }
+
+    /// Makes the entries be looked up by other variables: the spec list has changed.
+    pub fn reindex(&mut self, keys: &BTreeSet<String>) {
+        let entries: Vec<Entry> = self.entries().collect();
+        self.index_all(keys, entries.into_iter());
+    }
+
+    fn index_all(&mut self, keys: &BTreeSet<String>, entries: impl Iterator<Item = Entry>) {
+        self.keys = keys.iter().cloned().collect();
+        let mut free = Vec::new();
+        let mut index = Vec::new();
+        for (position, entry) in entries.enumerate() {
+            if !entry.is_used() {
+                free.push(position);
+            }
+            index.extend(self.hash(|key| entry.get(key)).map(|hash| (hash, position)));
+        }
+        // From sorted input the sets are built in one go.
+        index.sort_unstable();
+        self.free = free.into_iter().collect();
+        self.index = index.into_iter().collect();
+    }
+
+    /// The name of the file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        match &self.source {
+            Source::List { places, .. } => places.len(),
+            Source::Generated { generator, .. } => generator.len(),
+        }
+    }
+
+    /// Whether there are none. As in the original, an empty list is no CMDB: machines of the
+    /// profile get no entry and are not refused for it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries carry no mark `used`.
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// The entry at a position, from 0.
+    pub fn entry(&self, position: usize) -> Option<Entry> {
+        if let Some(changed) = self.changed.get(&position) {
+            return Some(changed.entry.clone());
+        }
+        match &self.source {
+            Source::List { text, places } => {
+                let text = &text[places.get(position)?.clone()];
+                Entry::read(Document::parse(&self.file, text).ok()?.root())
+            }
+            Source::Generated { generator, .. } => generator.entry(position),
+        }
+    }
+
+    /// All entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.len()).filter_map(|position| self.entry(position))
+    }
+
+    /// How the entry at a position is written; `None` where the file does not hold it literally.
+    pub fn entry_text(&self, position: usize) -> Option<&str> {
+        match (&self.source, self.changed.get(&position)) {
+            (_, Some(changed)) => Some(&changed.text),
+            (Source::List { text, places }, None) => Some(&text[places.get(position)?.clone()]),
+            (Source::Generated { .. }, None) => None,
+        }
+    }
+
+    /// Replaces the entry at a position. It is written as `text` when that is given and says
+    /// the same (an entry that goes back to what it was), else as the original writes entries.
+    /// A file that is a call of `generate` becomes the list it stands for. Positions beyond the
+    /// end are ignored.
+    pub fn set(&mut self, position: usize, entry: Entry, text: Option<&str>) {
+        let Some(before) = self.entry(position) else { return };
+        if before == entry && self.entry_text(position) == text {
+            return;
+        }
+        self.expand();
+        if let Some(hash) = self.hash(|key| before.get(key)) {
+            self.index.remove(&(hash, position));
+        }
+        if let Some(hash) = self.hash(|key| entry.get(key)) {
+            self.index.insert((hash, position));
+        }
+        if entry.is_used() {
+            self.free.remove(&position);
+        } else {
+            self.free.insert(position);
+        }
+        let same = |text: &&str| {
+            let document = Document::parse(&self.file, text);
+            document.is_ok_and(|document| Entry::read(document.root()).as_ref() == Some(&entry))
+        };
+        let text = match text.filter(same) {
+            Some(text) => text.to_owned(),
+            None => entry.to_text(self.style, self.column(position)),
+        };
+        self.changed.insert(position, Changed { entry, text });
+    }
+
+    /// The text of the file as it has to be now.
+    pub fn to_text(&self) -> String {
+        match &self.source {
+            Source::Generated { text, .. } => text.clone(),
+            Source::List { text, places } => {
+                let mut out = String::with_capacity(text.len() + 256 * self.changed.len());
+                let mut at = 0;
+                for (position, changed) in &self.changed {
+                    let place = &places[*position];
+                    out.push_str(&text[at..place.start]);
+                    out.push_str(&changed.text);
+                    at = place.end;
+                }
+                out.push_str(&text[at..]);
+                out
+            }
+        }
+    }
+
+    /// The text of the file as it was when it was read as a call of `generate`: to be kept as
+    /// `<file>.orig` before the file is rewritten for the first time.
+    pub fn generated_text(&self) -> Option<&str> {
+        self.generated.as_deref()
+    }
+
+    /// Turns a template into the list it stands for, one entry a line, keeping what stands
+    /// before and after it in the file.
+    fn expand(&mut self) {
+        let Source::Generated { text, call, generator } = &self.source else { return };
+        let mut expanded = text[..call.start].to_owned();
+        let mut places = Vec::with_capacity(generator.len());
+        expanded.push_str("[\n");
+        for entry in generator.entries() {
+            expanded.push(' ');
+            let start = expanded.len();
+            expanded.push_str(&entry.to_text(self.style, 1));
+            places.push(start..expanded.len());
+            expanded.push_str(",\n");
+        }
+        expanded.push(']');
+        expanded.push_str(&text[call.end..]);
+        self.source = Source::List { text: expanded, places };
+    }
+
+    /// In which column, from 0, the entry at a position begins.
+    fn column(&self, position: usize) -> usize {
+        match &self.source {
+            Source::List { text, places } => {
+                let before = &text[..places[position].start];
+                before.chars().rev().take_while(|c| *c != '\n').count()
+            }
+            Source::Generated { .. } => 1,
+        }
+    }
+
+    /// Hash of the values of all keys that entries are looked up by; `None` when there are no
+    /// such keys or one has no value. Values that compare as the same hash as the same.
+    fn hash<'a>(&self, value: impl Fn(&str) -> Option<&'a Value>) -> Option<u64> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        for key in &self.keys {
+            value(key)?.as_text().hash(&mut hasher);
+        }
+        Some(hasher.finish())
+    }
+
+    /// Positions of the entries that agree on all of these variables, in order; their names
+    /// must be the keys that entries are looked up by, or this is slow.
+    fn agreeing<'a>(&'a self, variables: &'a Variables) -> Box<dyn Iterator<Item = usize> + 'a> {
+        let agrees =
+            |position: &usize| self.entry(*position).is_some_and(|entry| entry.agrees(variables));
+        if variables.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        if !variables.keys().eq(&self.keys) {
+            return Box::new((0..self.len()).filter(agrees));
+        }
+        match self.hash(|key| variables.get(key)) {
+            Some(hash) => {
+                let same_hash = self.index.range((hash, 0)..=(hash, usize::MAX));
+                Box::new(same_hash.map(|(_, position)| *position).filter(agrees))
+            }
+            None => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+/// Understands the argument of `generate`.
+fn generator(document: &Document, template: &Node) -> Result<Generator, Diagnostic> {
+    let Some(entry) = Entry::read(template) else {
+        return Err(findings_of_entries(document, std::slice::from_ref(template)).remove(0));
+    };
+    Generator::new(&entry).map_err(|error: GenerateError| {
+        let nodes = template.entries().unwrap_or_default();
+        let blamed = error.index().and_then(|index| nodes.get(index));
+        let span = blamed.map_or(template.span, |entry| entry.value.span);
+        document.error("cmdb-generate", span, error.to_string())
+    })
+}
+
+/// What is wrong with entries that [`Entry::read`] cannot read.
+fn findings_of_entries(document: &Document, items: &[Node]) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    for item in items {
+        let Some(fields) = item.entries() else {
+            let message = format!("an entry is a mapping, not {}", item.describe());
+            findings.push(
+                document
+                    .error("cmdb-shape", item.span, message)
+                    .with_help("write `{\"ip\": \"10.0.0.1\", \"hostname\": \"host01\"}`"),
+            );
+            continue;
+        };
+        for field in fields.iter().filter(|field| Field::read(&field.key, &field.value).is_none()) {
+            let message = format!(
+                "the value of `{}` holds {}; an entry holds texts, numbers and lists",
+                field.key,
+                field.value.describe()
+            );
+            findings.push(
+                document
+                    .error("cmdb-nested", field.value.span, message)
+                    .with_help("give each of the inner keys a name of its own in the entry"),
+            );
+        }
+    }
+    findings
+}

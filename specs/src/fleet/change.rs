@@ -1,0 +1,71 @@
+//! What a decision changes, as values: the lines of the server's journal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cmdb::Entry;
+use crate::facts::Facts;
+use crate::machine::Record;
+use crate::state::Count;
+use crate::units::Name;
+use crate::value::Value;
+
+/// One thing that becomes different. States the value after; applying it twice is harmless.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// The count of a profile in `state`.
+    Count {
+        /// The profile.
+        profile: Name,
+        /// How many are left from now on.
+        count: Count,
+    },
+    /// An entry of a profile's CMDB.
+    Entry {
+        /// The profile.
+        profile: Name,
+        /// Where the entry stands, from 0.
+        position: usize,
+        /// What it says from now on.
+        entry: Entry,
+        /// How it is written, for an entry that goes back to what it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+    /// A machine's record, new or changed.
+    Record {
+        /// All of it, facts excepted.
+        record: Box<Record>,
+    },
+    /// A machine is forgotten: record and stored facts go.
+    Forget {
+        /// Id of the record.
+        machine: Name,
+    },
+    /// The facts of a machine, secrets redacted, to be stored beside its record. Absent when
+    /// those that are stored already are the same.
+    Facts {
+        /// Id of the record.
+        machine: Name,
+        /// The file name to store them under, without `.hw` (it follows product and serial,
+        /// which may change while the id stays).
+        name: Name,
+        /// The facts.
+        facts: Facts,
+    },
+}
+
+/// What tells two lists of facts apart without keeping them: 128 bits in hexadecimal.
+pub fn facts_digest(facts: &Facts) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for fact in &facts.0 {
+        // `8` and `"8"` are stored differently.
+        let is_text = matches!(fact.3, Value::Text(_));
+        hasher.update(&[u8::from(is_text)]);
+        for text in [&fact.0, &fact.1, &fact.2, &fact.3.as_text()] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}

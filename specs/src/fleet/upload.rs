@@ -1,0 +1,523 @@
+//! A machine sends its facts: what it gets.
+
+use super::census::Who;
+use super::draft::Draft;
+use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
+use crate::catalog::{self, Loaded};
+use crate::cmdb::{Choice, Claimant, Entry};
+use crate::diagnostic::Diagnostic;
+use crate::facts::Facts;
+use crate::lang::Spec;
+use crate::machine::{Assignment, Holding, Identity, Phase, Record, Seconds, system_name};
+use crate::matching::Matcher;
+use crate::plan::build::{self, Inputs};
+use crate::plan::{Action, BootTarget, Plan};
+use crate::secret;
+use crate::units::Name;
+use crate::value::{Value, Variables};
+use crate::wire::ProfileRefusal;
+
+/// The variable that names the profile, as in the original. It is not stored in the entry.
+const PROFILE_VARIABLE: &str = "edeploy-profile";
+
+/// Why a profile is not the machine's.
+#[derive(Debug)]
+enum No {
+    /// It does not fit; the next one may.
+    Fit(String),
+    /// It fits and has nothing left to give; the next one may.
+    Left(String),
+    /// It fits, and what is wrong with it must be mended first: no other profile is tried.
+    Stop {
+        /// HTTP status.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a machine would be given.
+struct Offer {
+    profile: Name,
+    holding: Option<Holding>,
+    merged: Variables,
+    plan: Plan,
+}
+
+impl World {
+    /// Decides what a machine with these facts gets. Uploading again gives the same: the same
+    /// entry, the same identifiers in the plan, no second count.
+    pub fn upload(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> Decision {
+        if let Some(refusal) = self.refuse_without_state() {
+            return refusal;
+        }
+        let identity = Identity::of(facts);
+        let mut draft = Draft::new(self, now);
+        let record = match self.census.identify(&identity) {
+            Who::Nobody => {
+                return Decision::refused(
+                    422,
+                    "the facts hold no MAC address, serial number or UUID that tells this machine \
+                     from others: nothing was given",
+                );
+            }
+            Who::Twin { of, evidence } => return twin(&of, &evidence),
+            Who::New { resembles } => {
+                warn_of_resemblance(&mut draft, &identity, &resembles);
+                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
+            }
+            Who::Known { record, displaced } => {
+                let mut record = record.clone();
+                for other in displaced {
+                    displace(&mut draft, other, &identity);
+                }
+                if std::mem::take(&mut record.rebinding) {
+                    record.note(now, "taken over by the machine that uploaded (rebind)");
+                }
+                record.identity = identity;
+                record
+            }
+        };
+        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
+        if record.phase == Phase::Installed {
+            return upload.installed(draft, record);
+        }
+        if record.is_bound() { upload.resume(draft, record) } else { upload.begin(draft, record) }
+    }
+
+    fn refuse_without_state(&self) -> Option<Decision> {
+        match &self.state {
+            Loaded::Good(_) => None,
+            Loaded::Missing => Some(Decision::refused(
+                503,
+                "the configuration holds no `state`: no profile can be tried",
+            )),
+            Loaded::Broken(findings) => Some(Decision::refused(503, broken(findings))),
+        }
+    }
+
+    /// Whether a profile would be given to the machine, and what.
+    fn offer(&self, profile: &Name, record: &Record, upload: &Upload<'_>) -> Result<Offer, No> {
+        let files = self.catalog.profile(profile);
+        let spec = match files.map(|files| &files.specs) {
+            Some(Loaded::Good(spec)) => spec,
+            Some(Loaded::Broken(findings)) => return Err(No::Fit(broken(findings))),
+            Some(Loaded::Missing) | None => {
+                return Err(No::Fit(format!("there is no {profile}.specs")));
+            }
+        };
+        let pin = record.pin.as_ref().filter(|pin| pin.profile == *profile);
+        let mut variables = match (upload.matcher.find(spec), pin) {
+            (Ok(matched), _) => matched.variables,
+            // An assignment by hand is the operator's word for what the facts do not say.
+            (Err(_), Some(pin)) if !pin.variables.is_empty() => Variables::new(),
+            (Err(no), _) => return Err(No::Fit(no.to_string())),
+        };
+        let pinned = pin.map(|pin| &pin.variables);
+        variables.extend(pinned.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        let stop = |status, reason| Err(No::Stop { status, reason });
+        let configure = match files.map(|files| &files.configure) {
+            Some(Loaded::Good(configure)) => configure,
+            Some(Loaded::Broken(findings)) => return stop(503, broken(findings)),
+            Some(Loaded::Missing) | None => {
+                return stop(503, format!("{profile} fits, but there is no {profile}.configure"));
+            }
+        };
+        let holding = self.holding(profile, record, spec, &variables)?;
+        let mut merged = match &holding {
+            Some(holding) => holding.after.variables(),
+            None => variables,
+        };
+        merged.insert(PROFILE_VARIABLE.to_owned(), Value::from(profile.as_str()));
+        let nothing = Entry::default();
+        let entry = holding.as_ref().map_or(&nothing, |holding| &holding.after);
+        let secrets = secret::values(entry, &merged);
+        let inputs = Inputs {
+            facts: upload.facts,
+            variables: &merged,
+            profile,
+            nonce: upload.nonce(record),
+            secrets: &secrets,
+            scripts: &self.catalog.scripts,
+        };
+        match build::plan(configure, &inputs) {
+            Ok(plan) => Ok(Offer { profile: profile.clone(), holding, merged, plan }),
+            Err(error) => stop(422, format!("{profile} fits, but no plan can be made: {error}")),
+        }
+    }
+
+    /// The entry the machine gets from the profile's CMDB, when there is one.
+    fn holding(
+        &self,
+        profile: &Name,
+        record: &Record,
+        spec: &Spec,
+        variables: &Variables,
+    ) -> Result<Option<Holding>, No> {
+        let cmdb = match self.cmdbs.get(profile) {
+            None | Some(Loaded::Missing) => return Ok(None),
+            Some(Loaded::Good(cmdb)) => cmdb,
+            Some(Loaded::Broken(findings)) => {
+                return Err(No::Stop { status: 503, reason: broken(findings) });
+            }
+        };
+        let keys = catalog::cmdb_keys(spec, variables);
+        let bind = |position: usize, before: Entry, before_text: Option<String>| {
+            let after = before.bound_to(variables);
+            Ok(Some(Holding { position, before, before_text, after, bound: true }))
+        };
+        let earlier = record.assignment.as_ref().filter(|it| it.profile == *profile);
+        if let Some(holding) = earlier.and_then(|assignment| assignment.entry.as_ref()) {
+            if holding.bound {
+                if !holding.before.agrees(&keys) && !holding.after.agrees(&keys) {
+                    let name = record.display_name();
+                    let reason = format!(
+                        "{name} holds entry {} of {profile}.cmdb, which is not for {}: \
+                         `edeploy-server release {name}` lets it choose again",
+                        holding.position + 1,
+                        listed(&keys),
+                    );
+                    return Err(No::Stop { status: 409, reason });
+                }
+                let Holding { position, before, before_text, .. } = holding.clone();
+                return bind(position, before, before_text);
+            }
+            // It was given back before anything was destroyed: the same one, if it is still so.
+            let unchanged = cmdb.entry(holding.position).as_ref() == Some(&holding.before);
+            let taken = self.census.holder(profile, holding.position).is_some();
+            if unchanged && !taken && holding.before.agrees(&keys) {
+                let Holding { position, before, before_text, .. } = holding.clone();
+                return bind(position, before, before_text);
+            }
+        }
+        let pinned = record.pin.as_ref().filter(|pin| pin.profile == *profile);
+        let named = pinned.and_then(|pin| {
+            let free = cmdb.find_free(&pin.variables)?;
+            self.census.holder(profile, free).is_none().then_some(free)
+        });
+        let choice = match named {
+            Some(position) => Choice::Entry(position),
+            None => cmdb.choose(&keys, variables, &self.claimant(profile, record)),
+        };
+        match choice {
+            Choice::NoneNeeded => Ok(None),
+            Choice::Entry(position) => {
+                let before = cmdb.entry(position).unwrap_or_default();
+                bind(position, before, cmdb.entry_text(position).map(str::to_owned))
+            }
+            Choice::Held { position, holder } => {
+                let name = self.census.get(&holder).map_or(holder.as_str(), Record::display_name);
+                Err(No::Left(format!(
+                    "entry {} of {profile}.cmdb is for {} and belongs to {name}",
+                    position + 1,
+                    listed(&keys),
+                )))
+            }
+            Choice::Unknown => {
+                Err(No::Left(format!("no entry of {profile}.cmdb is for {}", listed(&keys))))
+            }
+            Choice::Exhausted => {
+                Err(No::Left(format!("all {} entries of {profile}.cmdb are used", cmdb.len())))
+            }
+        }
+    }
+
+    fn claimant<'a>(&'a self, profile: &'a Name, record: &'a Record) -> Claimant<'a> {
+        Claimant {
+            holder: Box::new(move |position| {
+                self.census.holder(profile, position).map(|holder| holder.id.clone())
+            }),
+            machine: Some(&record.id),
+            own: None,
+            identifies: Box::new(move |entry| names_machine(entry, &record.identity)),
+        }
+    }
+}
+
+/// Whether a value of the entry is a MAC, the serial or the UUID of the machine: an entry that
+/// is marked used but belongs to no record is this machine's from before there were records.
+fn names_machine(entry: &Entry, identity: &Identity) -> bool {
+    entry.fields.iter().any(|field| {
+        let text = field.value.as_text().to_lowercase();
+        identity.macs.iter().any(|mac| mac.as_str() == text)
+            || identity.serial.as_deref() == Some(&text)
+            || identity.uuid.as_deref() == Some(&text)
+    })
+}
+
+/// One upload, while it is decided.
+struct Upload<'a> {
+    facts: &'a Facts,
+    matcher: Matcher<'a>,
+    fresh: &'a Fresh,
+}
+
+impl Upload<'_> {
+    /// Identifiers of a plan derive from this: the same as long as the machine holds what it
+    /// was given, another one when it is installed anew.
+    fn nonce<'a>(&'a self, record: &'a Record) -> &'a crate::units::Token {
+        match &record.assignment {
+            Some(assignment) if record.phase != Phase::Armed => &assignment.nonce,
+            _ => &self.fresh.nonce,
+        }
+    }
+
+    /// The machine is installed: it boots its disk.
+    fn installed(&self, mut draft: Draft<'_>, record: Record) -> Decision {
+        let Some(assignment) = &record.assignment else { return self.begin(draft, record) };
+        let answer = Answer::Installed {
+            machine: record.id.clone(),
+            hostname: assignment.hostname.clone(),
+            profile: assignment.profile.clone(),
+            disk: assignment.boot_disk.clone(),
+            root: assignment.root.clone(),
+        };
+        self.save_if_changed(&mut draft, record);
+        draft.finish(answer)
+    }
+
+    /// The machine holds an assignment: that profile and entry, or nothing.
+    fn resume(&self, draft: Draft<'_>, record: Record) -> Decision {
+        let Some(assignment) = &record.assignment else { return self.begin(draft, record) };
+        let profile = assignment.profile.clone();
+        let name = record.display_name().to_owned();
+        let advice = format!("`edeploy-server release {name}` gives up what it holds");
+        if draft.count(&profile).is_none() {
+            let reason =
+                format!("{name} was given {profile}, which is no longer in `state`: {advice}");
+            return self.refuse_bound(draft, record, 409, reason);
+        }
+        if !assignment.counted && draft.count(&profile).is_some_and(|count| !count.is_available()) {
+            let reason = format!(
+                "{name} failed, its count of {profile} went back and is used up by now: raise it \
+                 in `state`, or {advice}"
+            );
+            return self.refuse_bound(draft, record, 409, reason);
+        }
+        match draft.world.offer(&profile, &record, self) {
+            Ok(offer) => self.give(draft, record, offer),
+            Err(No::Fit(reason) | No::Left(reason)) => {
+                let reason =
+                    format!("{name} was given {profile}, which no longer fits: {reason}; {advice}");
+                self.refuse_bound(draft, record, 422, reason)
+            }
+            Err(No::Stop { status, reason }) => self.refuse_bound(draft, record, status, reason),
+        }
+    }
+
+    /// A machine that holds something keeps it, and gets nothing now.
+    fn refuse_bound(
+        &self,
+        mut draft: Draft<'_>,
+        record: Record,
+        status: u16,
+        reason: String,
+    ) -> Decision {
+        self.save_if_changed(&mut draft, record);
+        draft.finish(Answer::Refused(Refused { status, reason, profiles: Vec::new() }))
+    }
+
+    /// The machine holds nothing: the first profile that fits and has something left.
+    fn begin(&self, draft: Draft<'_>, record: Record) -> Decision {
+        let mut profiles = Vec::new();
+        let (mut wanted, mut fitted) = (false, false);
+        for profile in candidates(draft.world, &record) {
+            if draft.count(&profile).is_none_or(|count| !count.is_available()) {
+                let reason = "skipped: its count in `state` is 0".to_owned();
+                profiles.push(ProfileRefusal { profile: profile.into(), reason });
+                continue;
+            }
+            wanted = true;
+            let reason = match draft.world.offer(&profile, &record, self) {
+                Ok(offer) => return self.give(draft, record, offer),
+                Err(No::Fit(reason)) => reason,
+                Err(No::Left(reason)) => {
+                    fitted = true;
+                    reason
+                }
+                Err(No::Stop { status, reason }) => {
+                    profiles
+                        .push(ProfileRefusal { profile: profile.into(), reason: reason.clone() });
+                    let refused = Refused { status, reason, profiles };
+                    return self.unmatched(draft, record, refused);
+                }
+            };
+            profiles.push(ProfileRefusal { profile: profile.into(), reason });
+        }
+        let (status, reason) = match (wanted, fitted) {
+            (true, true) => (409, "the profiles that fit have no CMDB entry left"),
+            (true, false) => (422, "no profile fits this machine"),
+            (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
+        };
+        let refused = Refused { status, reason: reason.to_owned(), profiles };
+        self.unmatched(draft, record, refused)
+    }
+
+    fn unmatched(&self, mut draft: Draft<'_>, mut record: Record, refused: Refused) -> Decision {
+        let now = draft.now;
+        let first = record.history.is_empty();
+        // What it held before was given back already; a failure stays visible as such.
+        if !matches!(record.phase, Phase::Failed | Phase::Released) {
+            record.enter(Phase::Unmatched, now);
+        }
+        if first {
+            record.note(now, format!("unmatched: {}", refused.reason));
+        }
+        self.save_if_changed(&mut draft, record);
+        draft.finish(Answer::Refused(refused))
+    }
+
+    /// The machine is given what was offered.
+    fn give(&self, mut draft: Draft<'_>, mut record: Record, offer: Offer) -> Decision {
+        let now = draft.now;
+        let earlier = record.assignment.take().filter(|it| it.profile == offer.profile);
+        let repeated = record.phase == Phase::Leased
+            && earlier.as_ref().is_some_and(|assignment| assignment.next_event == 0);
+        if let Some(holding) = &offer.holding {
+            let stored = draft.world.cmdb(&offer.profile).and_then(|it| it.entry(holding.position));
+            if stored.as_ref() != Some(&holding.after) {
+                draft.push(Change::Entry {
+                    profile: offer.profile.clone(),
+                    position: holding.position,
+                    entry: holding.after.clone(),
+                    text: None,
+                });
+            }
+        }
+        let ticket = match &earlier {
+            Some(assignment) if repeated => assignment.ticket.clone(),
+            _ => self.fresh.ticket.clone(),
+        };
+        let kept = earlier.as_ref().filter(|_| record.phase != Phase::Armed);
+        let nonce = kept.map_or(&self.fresh.nonce, |assignment| &assignment.nonce).clone();
+        let entry = offer.holding.as_ref().map(|holding| &holding.after);
+        record.assignment = Some(Assignment {
+            hostname: offer.plan.hostname.clone(),
+            variables: secret::redacted_variables(entry, &offer.merged),
+            nonce,
+            ticket: ticket.clone(),
+            counted: earlier.as_ref().is_some_and(|assignment| assignment.counted),
+            destroying: earlier.as_ref().is_some_and(|assignment| assignment.destroying),
+            next_event: 0,
+            step: None,
+            disks: None,
+            boot_disk: boot_disk(&offer.plan),
+            root: offer.plan.root.clone(),
+            entry: offer.holding,
+            profile: offer.profile.clone(),
+        });
+        draft.take_count(&mut record);
+        if !repeated {
+            let hostname = &offer.plan.hostname;
+            record.note(now, format!("leased: {} as {hostname}", offer.profile));
+        }
+        record.enter(Phase::Leased, now);
+        record.heard = now;
+        let machine = record.id.clone();
+        self.save_if_changed(&mut draft, record);
+        draft.finish(Answer::Plan { machine, ticket, plan: Box::new(offer.plan) })
+    }
+
+    /// Writes record and facts where they differ from what is stored.
+    fn save_if_changed(&self, draft: &mut Draft<'_>, mut record: Record) {
+        let digest = facts_digest(self.facts);
+        if record.facts_digest != digest {
+            record.facts_digest = digest;
+            draft.push(Change::Facts {
+                machine: record.id.clone(),
+                name: system_name(self.facts),
+                facts: secret::redacted_facts(self.facts),
+            });
+        }
+        if draft.world.census.get(&record.id) != Some(&record) {
+            draft.save(record);
+        }
+    }
+}
+
+/// The profiles to try, in order: by hand, or what the machine had last, then as in `state`.
+fn candidates(world: &World, record: &Record) -> Vec<Name> {
+    if let Some(pin) = &record.pin {
+        return vec![pin.profile.clone()];
+    }
+    let last = match record.phase {
+        Phase::Failed => record.assignment.as_ref().map(|assignment| &assignment.profile),
+        _ => None,
+    };
+    let listed: Vec<&Name> = match world.state.good() {
+        Some(state) => state.profiles().map(|(profile, _)| profile).collect(),
+        None => Vec::new(),
+    };
+    let last = last.filter(|last| listed.contains(last));
+    let rest = listed.iter().copied().filter(|profile| Some(*profile) != last);
+    last.into_iter().chain(rest).cloned().collect()
+}
+
+/// The disk the boot loader goes to: where the machine will boot from.
+fn boot_disk(plan: &Plan) -> String {
+    let target = plan.steps.iter().find_map(|step| match &step.action {
+        Action::InstallBootLoader { target: BootTarget::Bios { disk } } => Some(disk),
+        _ => None,
+    });
+    let first = plan.disks.first().map(|disk| &disk.path);
+    target.or(first).cloned().unwrap_or_default()
+}
+
+fn twin(of: &[&Record], evidence: &str) -> Decision {
+    let names: Vec<&str> = of.iter().map(|record| record.display_name()).collect();
+    let name = names.first().copied().unwrap_or_default();
+    let reason = format!(
+        "twin of {}: {evidence}; nothing was given. `edeploy-server rebind {name}` if this is \
+         that machine with other parts, `edeploy-server forget {name}` if that one is gone",
+        names.join(" and "),
+    );
+    let mut decision = Decision::refused(409, reason.clone());
+    decision.warnings.push(reason);
+    decision
+}
+
+fn warn_of_resemblance(draft: &mut Draft<'_>, identity: &Identity, resembles: &[&Record]) {
+    let Some(first) = resembles.first() else { return };
+    let what = match &identity.serial {
+        Some(serial) if first.identity.serial.as_ref() == Some(serial) => {
+            format!("serial `{serial}`")
+        }
+        _ => "UUID".to_owned(),
+    };
+    let others = match resembles.len() {
+        1 => String::new(),
+        count => format!(" and {} others", count - 1),
+    };
+    let name = first.display_name();
+    draft.warnings.push(format!(
+        "a new machine has the {what} of {name}{others} and none of its MAC addresses; if it is \
+         that machine with another board: `edeploy-server rebind {name}`"
+    ));
+}
+
+/// A record loses what a machine took over from it by `rebind`: its addresses, or everything
+/// when it has no other.
+fn displace(draft: &mut Draft<'_>, other: &Record, identity: &Identity) {
+    let mut other = other.clone();
+    other.identity.macs.retain(|mac| !identity.macs.contains(mac));
+    if other.identity.macs.is_empty() {
+        draft.free_entry(&mut other);
+        draft.give_count_back(&mut other);
+        draft.push(Change::Forget { machine: other.id });
+    } else {
+        let now = draft.now;
+        other.note(now, "lost a MAC address to another machine (rebind)");
+        draft.save(other);
+    }
+}
+
+/// The first finding of a file, as one line.
+fn broken(findings: &[Diagnostic]) -> String {
+    findings.first().map(Diagnostic::one_line).unwrap_or_default()
+}
+
+/// `tag=T1, rack=2`, secrets excepted.
+fn listed(keys: &Variables) -> String {
+    let shown = secret::redacted_variables(None, keys);
+    shown.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+}

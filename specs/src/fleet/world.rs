@@ -1,0 +1,174 @@
+//! The world that transitions look at: what the files say, and who holds what.
+
+use std::collections::BTreeMap;
+
+use super::{Census, Change};
+use crate::catalog::{self, Catalog};
+pub use crate::catalog::{File, Loaded};
+use crate::cmdb::Cmdb;
+use crate::configure::Configure;
+use crate::diagnostic::Diagnostic;
+use crate::lang::Spec;
+use crate::machine::Record;
+use crate::state::State;
+use crate::units::Name;
+
+/// Everything a transition looks at.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// What only people change.
+    pub catalog: Catalog,
+    /// Order and counts.
+    pub state: Loaded<State>,
+    /// The CMDBs, by profile.
+    pub cmdbs: BTreeMap<Name, Loaded<Cmdb>>,
+    /// The machines.
+    pub census: Census,
+}
+
+impl World {
+    /// A world that knows these machines and no file yet.
+    pub fn new(records: impl IntoIterator<Item = Record>) -> World {
+        let mut world = World::default();
+        for record in records {
+            world.census.insert(record);
+        }
+        world
+    }
+
+    /// The files that belong to the profiles in `state` as it is read now: what to read next.
+    /// Scripts are known once the configure files are read.
+    pub fn files(&self) -> Vec<File> {
+        let mut files = vec![File::State];
+        let Some(state) = self.state.good() else { return files };
+        for (profile, _) in state.profiles() {
+            files.push(File::Specs(profile.clone()));
+            files.push(File::Cmdb(profile.clone()));
+            files.push(File::Configure(profile.clone()));
+            let configure = self.catalog.profile(profile).and_then(|it| it.configure.good());
+            let scripts = configure.map(Configure::scripts).unwrap_or_default();
+            files.extend(scripts.into_iter().map(|name| File::Script(name.to_owned())));
+        }
+        files
+    }
+
+    /// Takes over a file as it stands on disk now; `None` when it does not exist.
+    ///
+    /// A `state` that was edited by hand keeps what was taken and given back since it was last
+    /// written. After a CMDB was edited by hand, [`World::reconcile`] says what that means for
+    /// the machines that hold its entries.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be understood. The world is as it was before: the last good version
+    /// stays in force unless the caller says [`World::set_broken`].
+    pub fn read(&mut self, file: &File, bytes: Option<&[u8]>) -> Result<(), Vec<Diagnostic>> {
+        let text = bytes.map(|bytes| catalog::text_of(file, bytes)).transpose()?;
+        let name = file.to_string();
+        match file {
+            File::State => {
+                let state = text.map(|text| State::parse(&name, text)).transpose()?;
+                self.state = match (self.state.good(), state) {
+                    (_, None) => Loaded::Missing,
+                    (Some(earlier), Some(state)) => Loaded::Good(earlier.rebased_on(state)),
+                    (None, Some(state)) => Loaded::Good(state),
+                };
+            }
+            File::Specs(profile) => {
+                let spec = text.map(|text| Spec::parse(&name, text)).transpose();
+                let spec = spec.map_err(|finding| vec![finding])?;
+                if let Some(cmdb) = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut) {
+                    cmdb.reindex(&spec.as_ref().map(catalog::lookup_keys).unwrap_or_default());
+                }
+                self.profile(profile).specs = spec.map_or(Loaded::Missing, Loaded::Good);
+            }
+            File::Cmdb(profile) => {
+                let spec = self.catalog.profile(profile).and_then(|it| it.specs.good());
+                let keys = spec.map(catalog::lookup_keys).unwrap_or_default();
+                let cmdb = text.map(|text| Cmdb::parse(&name, text, &keys)).transpose()?;
+                let cmdb = cmdb.map_or(Loaded::Missing, Loaded::Good);
+                self.cmdbs.insert(profile.clone(), cmdb);
+            }
+            File::Configure(profile) => {
+                let configure = text.map(|text| Configure::parse(&name, text)).transpose()?;
+                self.profile(profile).configure = configure.map_or(Loaded::Missing, Loaded::Good);
+            }
+            File::Script(script) => match text {
+                Some(text) => {
+                    self.catalog.scripts.insert(script.clone(), text.to_owned());
+                }
+                None => {
+                    self.catalog.scripts.remove(script);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Gives up the last good version of a file: its profile is refused with these findings (a
+    /// broken `state`: every upload is).
+    pub fn set_broken(&mut self, file: &File, findings: Vec<Diagnostic>) {
+        match file {
+            File::State => self.state = Loaded::Broken(findings),
+            File::Specs(profile) => self.profile(profile).specs = Loaded::Broken(findings),
+            File::Cmdb(profile) => {
+                self.cmdbs.insert(profile.clone(), Loaded::Broken(findings));
+            }
+            File::Configure(profile) => {
+                self.profile(profile).configure = Loaded::Broken(findings);
+            }
+            File::Script(script) => {
+                self.catalog.scripts.remove(script);
+            }
+        }
+    }
+
+    /// Makes a change true. Names the file whose text is another one now, if there is one.
+    pub fn apply(&mut self, change: &Change) -> Option<File> {
+        match change {
+            Change::Count { profile, count } => {
+                self.state.good_mut()?.set(profile, *count);
+                Some(File::State)
+            }
+            Change::Entry { profile, position, entry, text } => {
+                let cmdb = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut)?;
+                cmdb.set(*position, entry.clone(), text.as_deref());
+                Some(File::Cmdb(profile.clone()))
+            }
+            Change::Record { record } => {
+                self.census.insert(record.as_ref().clone());
+                None
+            }
+            Change::Forget { machine } => {
+                self.census.remove(machine);
+                None
+            }
+            Change::Facts { .. } => None,
+        }
+    }
+
+    /// The text that a file has to have now; only `state` and CMDBs are ever rewritten.
+    pub fn text(&self, file: &File) -> Option<String> {
+        match file {
+            File::State => Some(self.state.good()?.to_text()),
+            File::Cmdb(profile) => Some(self.cmdb(profile)?.to_text()),
+            File::Specs(_) | File::Configure(_) | File::Script(_) => None,
+        }
+    }
+
+    /// Tells that a file was written as [`World::text`] has it.
+    pub fn written(&mut self, file: &File) {
+        if let (File::State, Some(state)) = (file, self.state.good_mut()) {
+            state.written();
+        }
+    }
+
+    /// The CMDB of a profile, when there is one that can be understood.
+    pub fn cmdb(&self, profile: &Name) -> Option<&Cmdb> {
+        self.cmdbs.get(profile)?.good()
+    }
+
+    fn profile(&mut self, name: &Name) -> &mut catalog::Profile {
+        self.catalog.profiles.entry(name.clone()).or_default()
+    }
+}

@@ -1,0 +1,128 @@
+//! The facts with every distinct text as a number, and lists of facts by class and key.
+
+#![expect(clippy::disallowed_types, reason = "the maps are looked up and never iterated")]
+
+use std::collections::HashMap;
+
+use crate::facts::Facts;
+use crate::lang::{Line, Test, Truth, Unit};
+
+/// The number of a text.
+pub(crate) type TextId = u32;
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// The columns of every fact as numbers of texts.
+    columns: Vec<[TextId; 4]>,
+    texts: Vec<String>,
+    ids: HashMap<String, TextId>,
+    by_class_and_key: HashMap<(TextId, TextId), Vec<u32>>,
+    everything: Vec<u32>,
+}
+
+impl Index {
+    pub(super) fn new(facts: &Facts) -> Index {
+        let mut index = Index {
+            columns: Vec::with_capacity(facts.0.len()),
+            texts: Vec::new(),
+            ids: HashMap::new(),
+            by_class_and_key: HashMap::new(),
+            everything: Vec::with_capacity(facts.0.len()),
+        };
+        for (position, fact) in (0_u32..).zip(&facts.0) {
+            let value = fact.3.as_text();
+            let columns = [&fact.0, &fact.1, &fact.2, &value].map(|text| index.intern(text));
+            index.by_class_and_key.entry((columns[0], columns[2])).or_default().push(position);
+            index.columns.push(columns);
+            index.everything.push(position);
+        }
+        index
+    }
+
+    fn intern(&mut self, text: &str) -> TextId {
+        if let Some(&id) = self.ids.get(text) {
+            return id;
+        }
+        let id = TextId::try_from(self.texts.len()).unwrap_or(TextId::MAX);
+        self.texts.push(text.to_owned());
+        self.ids.insert(text.to_owned(), id);
+        id
+    }
+
+    /// How many different texts there are.
+    pub(super) fn texts(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The text of a column of a fact.
+    pub(crate) fn text(&self, fact: usize, column: usize) -> &str {
+        &self.texts[self.columns[fact][column] as usize]
+    }
+
+    pub(super) fn id(&self, fact: u32, column: usize) -> TextId {
+        self.columns[fact as usize][column]
+    }
+
+    /// The facts that satisfy a line on its own, in order; columns in `ignored` may be anything.
+    pub(crate) fn candidates(&self, line: &Line, ignored: [bool; 4]) -> Vec<u32> {
+        let mut wanted: [Option<TextId>; 4] = [None; 4];
+        for (position, column) in line.columns.iter().enumerate() {
+            let Some(Test::Literal(value)) = &column.test else { continue };
+            if ignored[position] {
+                continue;
+            }
+            let id = match value {
+                crate::value::Value::Text(text) => self.ids.get(text.as_str()),
+                other => self.ids.get(&other.as_text()),
+            };
+            match id {
+                Some(&id) => wanted[position] = Some(id),
+                None => return Vec::new(),
+            }
+        }
+        let facts = match (wanted[0], wanted[2]) {
+            (Some(class), Some(key)) => {
+                self.by_class_and_key.get(&(class, key)).map_or(&[][..], Vec::as_slice)
+            }
+            _ => &self.everything,
+        };
+        let holds = |fact: &u32| {
+            let columns = &self.columns[*fact as usize];
+            wanted.iter().zip(columns).all(|(wanted, id)| wanted.is_none_or(|wanted| wanted == *id))
+                && self.agrees_with_itself(line, ignored, columns)
+                && (0..4).all(|column| {
+                    ignored[column] || self.function(line, *fact as usize, column) == Truth::Yes
+                })
+        };
+        facts.iter().copied().filter(holds).collect()
+    }
+
+    /// A variable that stands in two columns of a line must have one value.
+    fn agrees_with_itself(&self, line: &Line, ignored: [bool; 4], ids: &[TextId; 4]) -> bool {
+        (1..4).all(|right| {
+            let Some(variable) = &line.columns[right].variable else { return true };
+            (0..right).all(|left| {
+                ignored[left]
+                    || ignored[right]
+                    || ids[left] == ids[right]
+                    || line.columns[left].variable.as_ref().is_none_or(|v| v.name != variable.name)
+            })
+        })
+    }
+
+    /// What the function of a column, if it has one, says of a fact.
+    pub(crate) fn function(&self, line: &Line, fact: usize, column: usize) -> Truth {
+        match &line.columns[column].test {
+            Some(Test::Function(function)) => {
+                function.of(self.text(fact, column), self.unit(fact, column))
+            }
+            _ => Truth::Yes,
+        }
+    }
+
+    /// The unit of a column of a fact: only values have one.
+    pub(crate) fn unit(&self, fact: usize, column: usize) -> Option<Unit> {
+        let text = |column| self.text(fact, column);
+        if column == 3 { Unit::of_fact(text(0), text(1), text(2)) } else { None }
+    }
+}

@@ -1,0 +1,270 @@
+//! `state`: which profiles there are, in which order they are tried, and how many machines of
+//! each may still be installed.
+//!
+//! Responsible for the file's meaning and for rewriting it so that a changed count is the only
+//! difference. Deciding when a count changes is [`crate::fleet`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Diagnostic;
+use crate::literal::{Document, Kind, Literal, Node};
+use crate::units::Name;
+use crate::value::Value;
+
+/// How many machines of a profile may still be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Count {
+    /// As many as come (`"*"`).
+    Unlimited,
+    /// This many. Files may hold a negative number: it means none.
+    Left(i64),
+}
+
+impl Count {
+    /// Whether another machine may be installed.
+    pub fn is_available(self) -> bool {
+        match self {
+            Count::Unlimited => true,
+            Count::Left(left) => left > 0,
+        }
+    }
+
+    /// The count after one machine was given a plan; `None` when there was none left.
+    pub fn taken(self) -> Option<Count> {
+        match self {
+            Count::Unlimited => Some(Count::Unlimited),
+            Count::Left(left) => (left > 0).then(|| Count::Left(left - 1)),
+        }
+    }
+
+    /// The count after one was given back.
+    #[must_use]
+    pub fn given_back(self) -> Count {
+        match self {
+            Count::Unlimited => Count::Unlimited,
+            Count::Left(left) => Count::Left(left.saturating_add(1)),
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Count::Unlimited => f.write_str("*"),
+            Count::Left(left) => write!(f, "{left}"),
+        }
+    }
+}
+
+/// The file `state`: profiles in the order in which they are tried.
+#[derive(Debug, Clone)]
+pub struct State {
+    document: Document,
+    lines: Vec<Line>,
+}
+
+/// One profile of the file.
+#[derive(Debug, Clone)]
+struct Line {
+    profile: Name,
+    /// As the file had it.
+    read: Count,
+    /// As it is now.
+    count: Count,
+}
+
+impl State {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// What is no literal, no list of pairs, a name no profile can have, a profile named twice,
+    /// a count that is none. All of them at once.
+    pub fn parse(file: &str, text: &str) -> Result<State, Vec<Diagnostic>> {
+        let document = Document::parse(file, text).map_err(|finding| vec![finding])?;
+        let root = document.root();
+        let Some(items) = root.items() else {
+            let message = format!("a state is a list of pairs, not {}", root.describe());
+            let finding = document.error("state-shape", root.span, message);
+            return Err(vec![finding.with_help("write `[(\"vm\", 4), (\"hp\", \"*\")]`")]);
+        };
+        let mut lines: Vec<Line> = Vec::new();
+        let mut findings = Vec::new();
+        for item in items {
+            match line(&document, item) {
+                Ok(line) if lines.iter().any(|earlier| earlier.profile == line.profile) => {
+                    let message = format!("profile `{}` stands here a second time", line.profile);
+                    findings.push(
+                        document
+                            .error("state-twice", item.span, message)
+                            .with_help("leave one line, with the sum of the counts"),
+                    );
+                }
+                Ok(line) => lines.push(line),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        if findings.is_empty() { Ok(State { document, lines }) } else { Err(findings) }
+    }
+
+    /// The profiles and their counts, in the order in which they are tried.
+    pub fn profiles(&self) -> impl Iterator<Item = (&Name, Count)> + '_ {
+        self.lines.iter().map(|line| (&line.profile, line.count))
+    }
+
+    /// The count of a profile; `None` when the file does not name it.
+    pub fn count(&self, profile: &Name) -> Option<Count> {
+        self.lines.iter().find(|line| line.profile == *profile).map(|line| line.count)
+    }
+
+    /// Sets the count of a profile; one that the file does not name has none to set.
+    pub fn set(&mut self, profile: &Name, count: Count) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.profile == *profile) {
+            line.count = count;
+        }
+    }
+
+    /// Takes over a file that was edited by hand while counts here had changed that the file
+    /// did not know of yet: what was taken and given back since is taken and given back there.
+    #[must_use]
+    pub fn rebased_on(&self, mut edited: State) -> State {
+        for line in &mut edited.lines {
+            let earlier = self.lines.iter().find(|earlier| earlier.profile == line.profile);
+            if let Some(Line { read: Count::Left(read), count: Count::Left(count), .. }) = earlier
+                && let Count::Left(left) = line.count
+            {
+                line.count = Count::Left(left.saturating_add(count.saturating_sub(*read)));
+            }
+        }
+        edited
+    }
+
+    /// The file was written as [`State::to_text`] has it: from now on that is what was read.
+    pub fn written(&mut self) {
+        let text = self.to_text();
+        if let Ok(document) = Document::parse(self.document.file(), &text) {
+            self.document = document;
+        }
+        for line in &mut self.lines {
+            line.read = line.count;
+        }
+    }
+
+    /// The text of the file as it has to be now: a count that changed is the only difference.
+    pub fn to_text(&self) -> String {
+        let mut editor = self.document.edit();
+        let items = self.document.root().items().unwrap_or_default();
+        for (line, item) in self.lines.iter().zip(items) {
+            if line.read != line.count
+                && let Some([_, count]) = item.items()
+            {
+                let value = match line.count {
+                    Count::Unlimited => Value::from("*"),
+                    Count::Left(left) => Value::Integer(left),
+                };
+                editor.replace(count, &Literal::Value(value));
+            }
+        }
+        editor.finish()
+    }
+}
+
+/// Reads one `(profile, count)`.
+fn line(document: &Document, item: &Node) -> Result<Line, Diagnostic> {
+    let Some([name, count]) = item.items() else {
+        let message = format!("a line of a state is a pair, not {}", item.describe());
+        let finding = document.error("state-shape", item.span, message);
+        return Err(finding.with_help("write `(\"vm\", 4)` or `(\"vm\", \"*\")`"));
+    };
+    let profile = name.as_text().and_then(|text| text.parse::<Name>().ok()).ok_or_else(|| {
+        document
+            .error("state-name", name.span, "this is no name of a profile")
+            .with_help("letters, digits, `.`, `_`, `+`, `-`; first a letter or digit")
+    })?;
+    let read = match &count.kind {
+        Kind::Scalar(Value::Integer(left)) => Some(Count::Left(*left)),
+        Kind::Scalar(Value::Text(text)) if text == "*" => Some(Count::Unlimited),
+        Kind::Scalar(Value::Text(text)) => text.trim().parse().ok().map(Count::Left),
+        _ => None,
+    };
+    let read = read.ok_or_else(|| {
+        document
+            .error("state-count", count.span, "a count is a whole number or `\"*\"`")
+            .with_help("write how many machines may still be installed, or `\"*\"` for any number")
+    })?;
+    Ok(Line { profile, read, count: read })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[track_caller]
+    fn check(before: &str, profile: &str, count: Count, after: &str) {
+        let mut state = State::parse("state", before).unwrap();
+        assert_eq!(state.to_text(), before);
+        state.set(&name(profile), count);
+        assert_eq!(state.to_text(), after);
+        state.written();
+        assert_eq!(state.to_text(), after);
+    }
+
+    #[test]
+    fn a_changed_count_is_the_only_difference() {
+        check(
+            "# racks\n[('hp' , 4), # old\n ('vm', '*')]\n",
+            "hp",
+            Count::Left(3),
+            "# racks\n[('hp' , 3), # old\n ('vm', '*')]\n",
+        );
+        check("[(\"b\", \"1\")]", "b", Count::Left(0), "[(\"b\", 0)]");
+        check("[['b', 1,],]", "b", Count::Left(2), "[['b', 2,],]");
+    }
+
+    #[test]
+    fn counts_are_numbers_numeric_texts_or_a_star() {
+        let state = State::parse("state", "[('a', 2), ('b', '3'), ('c', '*'), ('d', -1)]").unwrap();
+        let counts: Vec<Count> = state.profiles().map(|(_, count)| count).collect();
+        let expected = [Count::Left(2), Count::Left(3), Count::Unlimited, Count::Left(-1)];
+        assert_eq!(counts, expected);
+        let available: Vec<bool> = counts.into_iter().map(Count::is_available).collect();
+        assert_eq!(available, [true, true, true, false]);
+    }
+
+    #[test]
+    fn every_mistake_is_found_with_its_place() {
+        let text = "[('a', 1), ('a', 2), ('../b', 1), ('c', 'x'), ('d',), 7]";
+        let findings = State::parse("state", text).unwrap_err();
+        let shown: Vec<(&str, usize)> =
+            findings.iter().map(|finding| (finding.code.as_ref(), finding.column)).collect();
+        let expected = [
+            ("state-twice", 12),
+            ("state-name", 23),
+            ("state-count", 41),
+            ("state-shape", 47),
+            ("state-shape", 55),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn an_edit_by_hand_keeps_what_was_taken_meanwhile() {
+        let mut state = State::parse("state", "[('a', 5), ('b', 2), ('c', 1)]").unwrap();
+        state.set(&name("a"), Count::Left(3));
+        let edited = State::parse("state", "[('b', 9), ('a', 10), ('d', '*')]").unwrap();
+        let rebased: Vec<(String, Count)> = state
+            .rebased_on(edited)
+            .profiles()
+            .map(|(profile, count)| (profile.to_string(), count))
+            .collect();
+        let expected = [("b", Count::Left(9)), ("a", Count::Left(8)), ("d", Count::Unlimited)];
+        assert_eq!(rebased, expected.map(|(profile, count)| (profile.to_owned(), count)));
+    }
+}

@@ -1,0 +1,178 @@
+//! Which machine is it: swapped parts, cloned serials, twins.
+
+use specs::fleet::Answer;
+use specs::machine::{Identity, Phase, system_name};
+
+use crate::hall::{Hall, destructive, installed, mac, machine, machine_with};
+
+/// Installs a machine and answers its host name.
+fn install(hall: &mut Hall, facts: &specs::facts::Facts) -> String {
+    let (plan, ticket) = hall.plan(facts);
+    hall.report(&ticket, &[destructive(), installed()]);
+    plan.hostname
+}
+
+#[track_caller]
+fn check_installed(hall: &mut Hall, facts: &specs::facts::Facts, expected: &str) {
+    match hall.upload(facts) {
+        Answer::Installed { hostname, .. } => assert_eq!(hostname, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn check_twin(hall: &mut Hall, facts: &specs::facts::Facts, expected: &str) {
+    let before = (hall.counts(), hall.text("vm.cmdb"), hall.journal.len());
+    let refused = hall.refusal(facts);
+    assert_eq!(refused.status, 409);
+    assert!(refused.reason.contains(expected), "{}", refused.reason);
+    assert_eq!((hall.counts(), hall.text("vm.cmdb"), hall.journal.len()), before);
+}
+
+#[test]
+fn parts_that_come_and_go_do_not_make_another_machine() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let (a, b, c) = (mac(1), mac(2), mac(3));
+    install(&mut hall, &machine_with(&[&a, &b], "SERIAL-1", ""));
+    // A NIC was added, one was swapped, the order changed, the serial is not readable.
+    check_installed(&mut hall, &machine_with(&[&c, &b, &a], "SERIAL-1", ""), "host03");
+    check_installed(&mut hall, &machine_with(&[&c, &b], "SERIAL-1", ""), "host03");
+    check_installed(&mut hall, &machine_with(&[&c], "0123456789", ""), "host03");
+    // The NIC that was taken out now is part of another machine.
+    assert_eq!(install(&mut hall, &machine_with(&[&a], "SERIAL-2", "")), "host04");
+}
+
+#[test]
+fn a_disk_that_changed_its_name_keeps_the_entry() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let mut facts = machine(&mac(1), "A1");
+    hall.plan(&facts);
+    for fact in facts.0.iter_mut().filter(|fact| fact.0 == "disk") {
+        fact.1 = "sdb".to_owned();
+    }
+    let (plan, _) = hall.plan(&facts);
+    assert_eq!((plan.hostname.as_str(), hall.counts().as_str()), ("host03", "vm=3"));
+    assert_eq!(plan.disks[0].path, "/dev/sdb");
+    assert!(hall.text("vm.cmdb").contains("'disk': 'sdb'"));
+}
+
+#[test]
+fn a_shared_address_with_another_serial_is_a_twin_until_it_is_decided() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    install(&mut hall, &machine(&mac(1), "SERIAL-1"));
+    let swapped = machine(&mac(1), "SERIAL-2");
+    check_twin(&mut hall, &swapped, "twin of host03: MAC 52:54:00:00:00:01 is the same");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &swapped, "host03");
+    check_twin(&mut hall, &machine(&mac(1), "SERIAL-1"), "twin of host03");
+    hall.operate(|world, now| world.forget(&id, now));
+    assert_eq!(hall.plan(&machine(&mac(1), "SERIAL-1")).0.hostname, "host03");
+}
+
+#[test]
+fn addresses_of_two_records_are_a_twin_of_both() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    install(&mut hall, &machine(&mac(1), "SERIAL-1"));
+    install(&mut hall, &machine_with(&[&mac(2), &mac(3)], "SERIAL-2", ""));
+    let both = machine_with(&[&mac(1), &mac(2)], "SERIAL-1", "");
+    check_twin(&mut hall, &both, "twin of host03 and host04");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &both, "host03");
+    check_installed(&mut hall, &machine(&mac(3), "SERIAL-2"), "host04");
+}
+
+#[test]
+fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
+    let mut hall = Hall::of_vms("[('vm', 9)]");
+    install(&mut hall, &machine(&mac(1), "SERIAL-1"));
+    let board = machine(&mac(2), "SERIAL-1");
+    let fresh = hall.fresh();
+    let decision = hall.world.upload(&board, hall.now, &fresh);
+    assert!(
+        decision.warnings[0].contains("serial `serial-1` of host03"),
+        "{:?}",
+        decision.warnings
+    );
+    hall.commit(decision);
+    assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &board, "host03");
+    assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
+    assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
+}
+
+#[test]
+fn a_fleet_that_shares_serial_and_uuid_is_many_machines() {
+    let cmdb = "generate({'hostname': 'vm001-040'})";
+    let mut hall = Hall::of_vms("[('vm', 40)]");
+    hall.edit("vm.cmdb", cmdb);
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    let facts = |number| machine_with(&[&mac(number)], "44454c4c4b0010398050b9c04f573032", uuid);
+    for round in 0..2 {
+        for number in 1..=40 {
+            let expected = format!("vm{number:03}");
+            assert_eq!(hall.plan(&facts(number)).0.hostname, expected, "round {round}");
+        }
+    }
+    assert_eq!((hall.world.census.len(), hall.counts().as_str()), (40, "vm=0"));
+}
+
+#[test]
+fn serials_that_say_nothing_neither_confirm_nor_contradict() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let junk = ["", "0123456789", "To be filled by O.E.M.", "00000000", "0000-0000", "N/A", "."];
+    for serial in junk {
+        assert_eq!(Identity::of(&machine(&mac(1), serial)).serial, None, "{serial}");
+        assert_eq!(hall.plan(&machine(&mac(1), serial)).0.hostname, "host03", "{serial}");
+    }
+    let other = hall.world.upload(&machine(&mac(2), junk[2]), hall.now, &hall_fresh());
+    assert_eq!(other.warnings, Vec::<String>::new());
+}
+
+fn hall_fresh() -> specs::fleet::Fresh {
+    Hall::new(&[]).fresh()
+}
+
+#[test]
+fn a_machine_without_an_address_is_told_by_serial_or_not_at_all() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
+    let named = machine_with(&[], "SERIAL-1", "");
+    assert_eq!(hall.plan(&named).0.hostname, "host03");
+    assert_eq!(hall.plan(&named).0.hostname, "host03");
+    let refused = hall.refusal(&machine_with(&[], "none", ""));
+    assert_eq!((refused.status, hall.world.census.len()), (422, 1));
+}
+
+#[test]
+fn only_burnt_in_addresses_tell_machines_apart() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let bonded = |own: &str| {
+        let mut facts = machine_with(&[own, &mac(9)], "", "");
+        facts.push("network", "eth0", "permanent", "yes");
+        facts.push("network", "eth1", "permanent", "no");
+        facts
+    };
+    assert_eq!(hall.plan(&bonded(&mac(1))).0.hostname, "host03");
+    assert_eq!(hall.plan(&bonded(&mac(2))).0.hostname, "host04");
+}
+
+#[test]
+fn a_uuid_with_its_bytes_swapped_is_the_same() {
+    let one = machine_with(&[&mac(1)], "", "00112233-4455-6677-8899-aabbccddeeff");
+    let swapped = machine_with(&[&mac(1)], "", "33221100-5544-7766-8899-aabbccddeeff");
+    assert_eq!(Identity::of(&one).contradiction(&Identity::of(&swapped)), None);
+    let other = machine_with(&[&mac(1)], "", "33221100-5544-7766-8899-aabbccddee00");
+    assert!(Identity::of(&one).contradiction(&Identity::of(&other)).is_some());
+}
+
+#[test]
+fn facts_are_stored_under_the_name_the_original_gives() {
+    let mut facts = machine(&mac(1), "TO BE/FILLED");
+    assert_eq!(system_name(&facts).as_str(), "Box-TOBEFILLED-52-54-00-00-00-01");
+    facts.0.retain(|fact| !(fact.0 == "system" && fact.2 != "name"));
+    assert_eq!(system_name(&facts).as_str(), "Box-52-54-00-00-00-01");
+}

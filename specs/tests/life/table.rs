@@ -1,0 +1,343 @@
+//! The table of design 5a, row by row, and what an upload must not do.
+
+use specs::fleet::Answer;
+use specs::machine::Phase;
+use specs::value::{Value, Variables};
+
+use crate::hall::{
+    CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, LEASE, SPECS, destructive, failed, harmless,
+    installed, mac, machine, name,
+};
+
+#[test]
+fn a_profile_that_fits_is_leased_and_stored_as_in_the_readme() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let (plan, _) = hall.plan(&machine("52:54:00:88:17:3c", "A1"));
+    assert_eq!(plan.hostname, "host03");
+    assert_eq!(hall.phase("host03"), Phase::Leased);
+    assert_eq!(hall.text("state"), "[('vm', 3)]");
+    let expected = "[
+ {'disk': 'vda',
+  'eth': 'eth0',
+  'hostname': 'host03',
+  'ip': '192.168.122.3',
+  'mac': '52:54:00:88:17:3c',
+  'used': 1},
+ {'ip': '192.168.122.4', 'hostname': 'host04'},
+ {'ip': '192.168.122.5', 'hostname': 'host05'}
+]
+";
+    assert_eq!(hall.text("vm.cmdb"), expected);
+}
+
+#[test]
+fn an_upload_repeated_gives_the_same_plan_and_takes_nothing() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let first = hall.plan(&facts);
+    let written = hall.journal.len();
+    hall.now += 60;
+    assert_eq!(hall.plan(&facts), first, "a lost reply: plan and ticket are the same");
+    hall.report(&first.1, &[harmless(), destructive()]);
+    let (plan, ticket) = hall.plan(&facts);
+    assert_eq!(plan, first.0, "a reset in the middle: the plan is the same");
+    assert_ne!(ticket, first.1, "and the events of the first run are over");
+    assert_eq!(hall.counts(), "vm=3");
+    assert!(hall.journal[written..].iter().all(|change| !format!("{change:?}").contains("Count")));
+    assert!(matches!(hall.report(&first.1, &[installed()]), Answer::Refused(_)));
+}
+
+#[test]
+fn a_repeated_upload_of_a_leased_machine_stays_within_its_second_free_of_writes() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    hall.plan(&facts);
+    let fresh = hall.fresh();
+    assert_eq!(hall.world.upload(&facts, hall.now, &fresh).changes, []);
+}
+
+#[test]
+fn an_installed_machine_boots_its_disk_until_it_is_armed_once() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let (first, ticket) = hall.plan(&facts);
+    hall.report(&ticket, &[destructive()]);
+    assert_eq!(hall.phase("host03"), Phase::Installing);
+    hall.report(&ticket, &[installed()]);
+    assert_eq!(hall.phase("host03"), Phase::Installed);
+    match hall.upload(&facts) {
+        Answer::Installed { hostname, disk, root, .. } => {
+            assert_eq!((hostname.as_str(), disk.as_str()), ("host03", "/dev/vda"));
+            assert_eq!(root, first.root);
+        }
+        other => panic!("{other:?}"),
+    }
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.reinstall(&id, now));
+    assert_eq!(hall.phase("host03"), Phase::Armed);
+    let (again, ticket) = hall.plan(&facts);
+    assert_eq!((again.hostname.as_str(), hall.counts().as_str()), ("host03", "vm=3"));
+    assert_ne!(again.root, first.root, "a new installation has new identifiers");
+    hall.report(&ticket, &[destructive(), installed()]);
+    assert!(matches!(hall.upload(&facts), Answer::Installed { .. }), "once");
+}
+
+#[test]
+fn a_failure_gives_the_count_back_and_the_entry_while_nothing_was_destroyed() {
+    for (events, entry_is_free) in
+        [(vec![harmless(), failed()], true), (vec![destructive(), failed()], false)]
+    {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        let facts = machine(&mac(1), "A1");
+        let (first, ticket) = hall.plan(&facts);
+        hall.report(&ticket, &events);
+        assert_eq!((hall.phase(&mac(1)), hall.counts().as_str()), (Phase::Failed, "vm=4"));
+        assert_eq!(hall.text("vm.cmdb") == CMDB, entry_is_free);
+        let (again, _) = hall.plan(&facts);
+        assert_eq!((again, hall.counts().as_str()), (first, "vm=3"));
+    }
+}
+
+#[test]
+fn an_entry_given_back_goes_to_whoever_comes_first() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let (facts, other) = (machine(&mac(1), "A1"), machine(&mac(2), "A2"));
+    let (_, ticket) = hall.plan(&facts);
+    hall.report(&ticket, &[failed()]);
+    assert_eq!(hall.plan(&other).0.hostname, "host03");
+    assert_eq!(hall.plan(&facts).0.hostname, "host04");
+}
+
+#[test]
+fn silence_is_a_failure_and_a_sign_of_life_undoes_it() {
+    let mut hall = Hall::of_vms("[('vm', 1)]");
+    let facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    hall.now += LEASE - 1;
+    hall.report(&ticket, &[destructive()]);
+    hall.now += LEASE;
+    hall.expire();
+    assert_eq!(hall.phase("host03"), Phase::Installing, "not before the lease is over");
+    hall.now += 1;
+    hall.expire();
+    assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Failed, "vm=1"));
+    hall.report(&ticket, &[installed()]);
+    assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installed, "vm=0"));
+}
+
+#[test]
+fn a_machine_that_lost_its_entry_by_silence_is_told_to_stop() {
+    let mut hall = Hall::of_vms("[('vm', 1)]");
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    hall.now += LEASE + 1;
+    hall.expire();
+    assert_eq!(hall.text("vm.cmdb"), CMDB);
+    match hall.report(&ticket, &[destructive()]) {
+        Answer::Refused(refused) => {
+            assert_eq!(refused.status, 409);
+            assert!(refused.reason.contains("write nothing"), "{}", refused.reason);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_failure_report_needs_the_ticket_and_the_profile_and_never_matches() {
+    for (state, after_failure) in [("[('vm', 4)]", "vm=4"), ("[('vm', '*')]", "vm=*")] {
+        let mut hall = Hall::of_vms(state);
+        let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+        let counts = hall.counts();
+        let stranger = hall.fresh().ticket;
+        for (ticket, profile) in [(&stranger, "vm"), (&ticket, "hp")] {
+            match hall.operate(|world, now| world.failure(ticket, profile, now)) {
+                Answer::Refused(refused) => assert_eq!(refused.status, 409),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!((hall.counts(), hall.phase(&mac(1))), (counts.clone(), Phase::Leased));
+        }
+        for _ in 0..2 {
+            let answer = hall.operate(|world, now| world.failure(&ticket, "vm", now));
+            assert!(matches!(answer, Answer::Recorded { .. }));
+            assert_eq!(
+                (hall.counts().as_str(), hall.phase(&mac(1))),
+                (after_failure, Phase::Failed)
+            );
+        }
+    }
+}
+
+#[test]
+fn release_leaves_the_files_as_they_were_before_the_match() {
+    let commented = CMDB.replace("'ip': '192.168.122.3',", "'ip' : '192.168.122.3', # old rack\n ");
+    for cmdb in [CMDB, &commented] {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        hall.edit("vm.cmdb", cmdb);
+        let facts = machine(&mac(1), "A1");
+        let (_, ticket) = hall.plan(&facts);
+        hall.report(&ticket, &[destructive(), installed()]);
+        let id = hall.id("host03");
+        hall.operate(|world, now| world.release(&id, now));
+        assert_eq!(hall.phase(&mac(1)), Phase::Released);
+        assert_eq!((hall.text("vm.cmdb").as_str(), hall.counts().as_str()), (cmdb, "vm=4"));
+        let again = hall.operate(|world, now| world.release(&id, now));
+        assert!(matches!(again, Answer::Refused(_)));
+        assert_eq!(hall.counts(), "vm=4");
+    }
+}
+
+#[test]
+fn release_does_not_give_a_count_back_twice() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    hall.report(&ticket, &[destructive(), failed()]);
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.release(&id, now));
+    assert_eq!((hall.counts().as_str(), hall.text("vm.cmdb").as_str()), ("vm=4", CMDB));
+}
+
+#[test]
+fn no_profile_fits_with_a_reason_for_each() {
+    let mut hall = Hall::of_vms("[('vm', 4), ('hp', 1), ('old', 0)]");
+    hall.edit("hp.specs", "[('system', 'product', 'vendor', 'HP')]");
+    let mut facts = machine(&mac(1), "A1");
+    facts.0.retain(|fact| fact.0 != "disk");
+    let refused = hall.refusal(&facts);
+    assert_eq!((refused.status, hall.phase(&mac(1))), (422, Phase::Unmatched));
+    let profiles: Vec<&str> = refused.profiles.iter().map(|it| it.profile.as_str()).collect();
+    assert_eq!(profiles, ["vm", "hp", "old"]);
+    assert!(refused.profiles[2].reason.contains("count"), "{:?}", refused.profiles[2]);
+    assert_eq!((hall.counts().as_str(), hall.text("vm.cmdb").as_str()), ("vm=4 hp=1 old=0", CMDB));
+}
+
+#[test]
+fn an_exhausted_cmdb_passes_the_machine_on_and_takes_no_count() {
+    let mut hall = Hall::of_vms("[('vm', 9), ('spare', '*')]");
+    hall.edit("spare.specs", SPECS);
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let names: Vec<String> =
+        (0..5).map(|number| hall.plan(&machine(&mac(number), "")).0.hostname).collect();
+    let expected = ["host03", "host04", "host05", "host-525400000003", "host-525400000004"];
+    assert_eq!(
+        (names, hall.counts().as_str()),
+        (expected.map(str::to_owned).to_vec(), "vm=6 spare=*")
+    );
+    hall.edit("state", "[('vm', 6)]");
+    let refused = hall.refusal(&machine(&mac(9), ""));
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.profiles[0].reason, "all 3 entries of vm.cmdb are used");
+}
+
+#[test]
+fn a_broken_file_of_a_fitting_profile_takes_nothing_and_says_where() {
+    let cases = [
+        ("vm.configure", "(role: (name: )", "vm.configure:1:"),
+        ("vm.cmdb", "[{'a': 1},\n {'a': ]", "vm.cmdb:2:"),
+        ("state", "[('vm', 4),\n ('hp' 1)]", "state:2:"),
+    ];
+    for (broken, text, place) in cases {
+        let mut hall = Hall::of_vms("[('vm', 4), ('spare', '*')]");
+        hall.edit("spare.specs", SPECS);
+        hall.edit("spare.configure", CONFIGURE_BY_MAC);
+        hall.edit(broken, text);
+        let refused = hall.refusal(&machine(&mac(1), "A1"));
+        assert_eq!(refused.status, 503);
+        assert!(refused.reason.contains(place), "{}", refused.reason);
+        assert!(!hall.journal.iter().any(|it| format!("{it:?}").contains("Count")));
+        assert!(hall.world.census.records().all(|record| record.assignment.is_none()));
+    }
+}
+
+#[test]
+fn broken_specs_stop_their_profile_alone() {
+    let mut hall = Hall::of_vms("[('hp', '*'), ('vm', 4)]");
+    hall.edit("hp.specs", "[('disk', '$d', 'size', 'gt(4'),]]");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+    hall.edit("vm.specs", "[('disk', 'none', 'size', '1')]");
+    let refused = hall.refusal(&machine(&mac(2), "A2"));
+    assert!(refused.profiles[0].reason.starts_with("hp.specs:1:"), "{:?}", refused.profiles[0]);
+}
+
+#[test]
+fn a_plan_that_cannot_be_made_takes_nothing() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.configure", &CONFIGURE.replace("{{ hostname }}", "{{ hostnam }}"));
+    let refused = hall.refusal(&machine(&mac(1), "A1"));
+    assert_eq!(refused.status, 422);
+    assert!(refused.reason.contains("hostnam"), "{}", refused.reason);
+    assert_eq!((hall.counts().as_str(), hall.text("vm.cmdb").as_str()), ("vm=4", CMDB));
+}
+
+#[test]
+fn a_bound_machine_never_gets_another_role_silently() {
+    let mut hall = Hall::of_vms("[('vm', 4), ('spare', '*')]");
+    hall.edit("spare.specs", "[('network', '$eth', 'serial', '$mac')]");
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let mut facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    hall.report(&ticket, &[destructive()]);
+    facts.0.retain(|fact| fact.0 != "disk");
+    let refused = hall.refusal(&facts);
+    assert_eq!(refused.status, 422);
+    assert!(refused.reason.contains("edeploy-server release host03"), "{}", refused.reason);
+    assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installing, "vm=3 spare=*"));
+}
+
+#[test]
+fn cmdb_keys_choose_the_entry_and_its_holder_is_named() {
+    let specs = "[('system', 'product', 'serial', '$$tag'), ('disk', '$disk', 'size', 'gt(4)')]";
+    let cmdb = "generate({'tag': ('TAG1', 'TAG2', 'TAG3'), 'hostname': 'host3-5'})\n";
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    hall.edit("vm.specs", specs);
+    hall.edit("vm.cmdb", cmdb);
+    assert_eq!(hall.plan(&machine(&mac(2), "TAG2")).0.hostname, "host4");
+    assert_eq!(hall.plan(&machine(&mac(1), "TAG1")).0.hostname, "host3");
+    let refused = hall.refusal(&machine(&mac(8), "TAG2"));
+    let reason = &refused.profiles[0].reason;
+    assert_eq!(refused.status, 409);
+    assert_eq!(reason, "entry 2 of vm.cmdb is for tag=TAG2 and belongs to host4");
+    let refused = hall.refusal(&machine(&mac(9), "TAG9"));
+    assert_eq!(refused.profiles[0].reason, "no entry of vm.cmdb is for tag=TAG9");
+    let expected = "[
+ {'disk': 'vda', 'hostname': 'host3', 'tag': 'TAG1', 'used': 1},
+ {'disk': 'vda', 'hostname': 'host4', 'tag': 'TAG2', 'used': 1},
+ {'tag': 'TAG3', 'hostname': 'host5'},
+]
+";
+    assert_eq!(hall.text("vm.cmdb"), expected);
+    let generated = hall.world.cmdb(&name("vm")).unwrap().generated_text();
+    assert_eq!(generated, Some(cmdb));
+}
+
+#[test]
+fn an_assignment_by_hand_chooses_profile_and_entry() {
+    let mut hall = Hall::of_vms("[('spare', '*'), ('vm', 4)]");
+    hall.edit("spare.specs", SPECS);
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let facts = machine(&mac(1), "A1");
+    let mut none = facts.clone();
+    none.0.retain(|fact| fact.0 != "disk");
+    hall.refusal(&none);
+    let id = hall.id(&mac(1));
+    let values = Variables::from([("hostname".to_owned(), Value::from("host05"))]);
+    hall.operate(|world, now| world.assign(&id, &name("vm"), values, now));
+    assert_eq!(hall.plan(&facts).0.hostname, "host05");
+    assert_eq!(hall.counts(), "spare=* vm=3");
+    let id = hall.id("host05");
+    let refused =
+        hall.operate(|world, now| world.assign(&id, &name("spare"), Variables::new(), now));
+    assert!(matches!(refused, Answer::Refused(refused) if refused.reason.contains("release")));
+}
+
+#[test]
+fn events_are_taken_once_whatever_is_sent_again() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    let events = [harmless(), destructive(), failed()];
+    for _ in 0..3 {
+        let decision = hall.world.events(&ticket, 0, &events, hall.now);
+        assert!(matches!(hall.commit(decision), Answer::Recorded { next: 3, .. }));
+        assert_eq!(hall.counts(), "vm=4");
+    }
+    let lines = hall.record("host03").history.iter().filter(|it| it.text.contains("failed"));
+    assert_eq!(lines.count(), 1);
+}
