@@ -145,7 +145,8 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
     name_missing_firmware(console);
-    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root, console)))?;
+    await_late_disks(&root, console);
+    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root)))?;
     let client = Client::new(options.server.clone(), console.clone()).map_err(RunError::Upload)?;
     let answer = console
         .step(&format!("upload to {}", options.server.host), || {
@@ -179,11 +180,16 @@ fn name_missing_firmware(console: &Console) {
     }
 }
 
-fn find_facts(root: &Root, console: &Console) -> (Facts, String) {
-    // Controllers find their disks while the network comes up: wait for the late ones.
+/// Controllers find their disks while the network comes up: the late ones are waited for.
+fn await_late_disks(root: &Root, console: &Console) {
     if drivers::has_udev(root) {
+        console.begin("drivers of late disks");
         drivers::settle(&mut RealRunner, console);
+        console.done("");
     }
+}
+
+fn find_facts(root: &Root) -> (Facts, String) {
     let facts = detect::detect_at(root);
     let disks = detect::disks::names(root).join(" ");
     let detail = format!("{} facts, disks: {disks}", facts.0.len());
