@@ -111,7 +111,7 @@ pub fn run(console: &Console) -> Outcome {
 fn fail(console: &Console, error: &RunError) -> Outcome {
     console.print_durations();
     console.note(&chain(error));
-    note_failure(console, &crate::chain(error));
+    note_failure(console, &chain(error));
     Outcome::Failed
 }
 
@@ -145,7 +145,8 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
     name_missing_firmware(console);
-    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root, console)))?;
+    await_late_disks(&root, console);
+    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root)))?;
     let client = Client::new(options.server.clone(), console.clone()).map_err(RunError::Upload)?;
     let answer = console
         .step(&format!("upload to {}", options.server.host), || {
@@ -179,11 +180,16 @@ fn name_missing_firmware(console: &Console) {
     }
 }
 
-fn find_facts(root: &Root, console: &Console) -> (Facts, String) {
-    // Controllers find their disks while the network comes up: wait for the late ones.
+/// Controllers find their disks while the network comes up: the late ones are waited for.
+fn await_late_disks(root: &Root, console: &Console) {
     if drivers::has_udev(root) {
+        console.begin("drivers of late disks");
         drivers::settle(&mut RealRunner, console);
+        console.done("");
     }
+}
+
+fn find_facts(root: &Root) -> (Facts, String) {
     let facts = detect::detect_at(root);
     let disks = detect::disks::names(root).join(" ");
     let detail = format!("{} facts, disks: {disks}", facts.0.len());
@@ -251,7 +257,7 @@ impl Machine {
                 if let Err(error) = told {
                     self.console.note(&format!(
                         "installed, but the server does not know: {}",
-                        crate::chain(&error)
+                        chain(&error)
                     ));
                 }
                 let done = format!(
@@ -297,11 +303,11 @@ impl Machine {
         let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
-            self.console.note(&format!("event report: {}", crate::chain(&error)));
+            self.console.note(&format!("event report: {}", chain(&error)));
             self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
         });
         if let Err(error) = told {
-            self.console.note(&format!("the server does not know: {}", crate::chain(&error)));
+            self.console.note(&format!("the server does not know: {}", chain(&error)));
         }
     }
 
@@ -314,7 +320,7 @@ impl Machine {
         match self.load_kernel(&plan.root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&format!("rebooting instead: {}", crate::chain(&error)));
+                self.console.note(&format!("rebooting instead: {}", chain(&error)));
                 Outcome::Installed
             }
         }
@@ -350,7 +356,7 @@ impl Machine {
             .map_err(|error| error.to_string())
             .and_then(|log| {
                 let uploaded = self.client.upload_log(&name, &log, ticket, LOG_PATIENCE);
-                uploaded.map_err(|error| crate::chain(&error))
+                uploaded.map_err(|error| chain(&error))
             });
         match told {
             Ok(()) => self.console.note(&format!("log uploaded as {name}")),
