@@ -18,6 +18,7 @@ pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
 pub mod event;
+pub mod explain;
 pub mod facts;
 pub mod fleet;
 pub mod lang;

@@ -1,3 +1,52 @@
-//! Entry point.
+//! One request from the CGI environment: links named `upload`, `upload.py` and `events` in a web
+//! server's `cgi-bin`. `EDEPLOY_CONF` names edeploy.conf. The log goes to standard error, which
+//! web servers keep.
 
-fn main() {}
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use server::cgi;
+use server::handle::{Application, chain};
+use server::request::Response;
+use server::settings::DEFAULT_PATH;
+use tracing::error;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    let config =
+        std::env::var_os("EDEPLOY_CONF").map_or_else(|| DEFAULT_PATH.into(), PathBuf::from);
+    let application = match Application::open(&config) {
+        Ok(application) => application,
+        Err(failure) => {
+            // Clients get no paths of the server; its log does.
+            error!(error = chain(&failure), "no settings");
+            respond(&Response::text(
+                503,
+                "the server's edeploy.conf is broken; its log says where",
+            ));
+            return ExitCode::from(2);
+        }
+    };
+    let max_body = application.settings().listener.max_body;
+    let variable = |name: &str| std::env::var(name).ok();
+    let response = match cgi::read_request(variable, io::stdin().lock(), max_body) {
+        Ok(request) => application.handle(&request),
+        Err(response) => response,
+    };
+    respond(&response);
+    // The answer has left; the readable files may follow.
+    for store in application.stores() {
+        if let Err(failure) = store.sync_if_behind() {
+            error!(error = chain(&failure), "the readable files could not be written");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A client that is gone needs no answer: what was decided is stored, and it will ask again.
+fn respond(response: &Response) {
+    if let Err(failure) = cgi::write_response(response, io::stdout().lock()) {
+        error!(error = %failure, "the response could not be written");
+    }
+}

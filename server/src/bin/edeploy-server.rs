@@ -1,3 +1,308 @@
-//! Entry point.
+//! The server and the commands of its operators.
 
-fn main() {}
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use server::admin::{commands, machines};
+use server::handle::Application;
+use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
+use tracing_subscriber::EnvFilter;
+
+/// The server of eDeploy: tells machines what to install, and operators where they stand.
+#[derive(Debug, Parser)]
+#[command(name = "edeploy-server", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed.
+
+Example:
+  edeploy-server serve --config /etc/edeploy.conf --listen 0.0.0.0:9000";
+
+#[derive(Debug, Args)]
+struct Config {
+    /// edeploy.conf
+    #[arg(long, env = "EDEPLOY_CONF", default_value = DEFAULT_PATH, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Deployment {
+    #[command(flatten)]
+    config: Config,
+    /// Section of edeploy.conf
+    #[arg(long, default_value = DEFAULT_SECTION)]
+    section: String,
+}
+
+#[derive(Debug, Args)]
+struct Machine {
+    #[command(flatten)]
+    deployment: Deployment,
+    /// Host name, serial number, UUID, MAC address or record of the machine
+    #[arg(value_name = "M")]
+    machine: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer machines over HTTP until SIGTERM
+    ///
+    /// SIGHUP reads the configuration again. The log goes to standard error.
+    #[command(after_help = "Example:\n  edeploy-server serve --config /etc/edeploy.conf")]
+    Serve {
+        #[command(flatten)]
+        config: Config,
+        /// Address instead of LISTEN of edeploy.conf
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+        /// Write the log as JSON, one object a line
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// List machines: all, `phase=failed`, `profile=vm`, or one by name
+    #[command(after_help = "Example:\n  edeploy-server machines phase=failed")]
+    Machines {
+        #[command(flatten)]
+        deployment: Deployment,
+        /// Which
+        selector: Option<String>,
+        /// Stable JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything known of one machine
+    #[command(after_help = "Example:\n  edeploy-server show host03")]
+    Show {
+        #[command(flatten)]
+        machine: Machine,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the newest log that a machine uploaded
+    #[command(after_help = "Example:\n  edeploy-server log host03 | less")]
+    Log {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Take back what a machine holds: its CMDB entry and its count
+    #[command(after_help = "Example:\n  edeploy-server release host03")]
+    Release {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Let an installed machine be installed once more, with the same entry
+    #[command(after_help = "Example:\n  edeploy-server reinstall host03")]
+    Reinstall {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Give back what a machine holds and forget it
+    #[command(after_help = "Example:\n  edeploy-server forget 52:54:00:88:17:3c")]
+    Forget {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Let the next machine that resembles this one be it (a swapped board or NIC)
+    #[command(after_help = "Example:\n  edeploy-server rebind host03")]
+    Rebind {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Decide by hand what a machine gets at its next upload
+    #[command(after_help = "Example:\n  edeploy-server assign host03 vm ip=10.0.2.110")]
+    Assign {
+        #[command(flatten)]
+        machine: Machine,
+        /// The only profile that will be tried
+        profile: String,
+        /// Values that choose the CMDB entry, or win over the facts
+        #[arg(value_name = "KEY=VALUE")]
+        values: Vec<String>,
+    },
+    /// Bring state, CMDBs, records and facts on disk up to date, now
+    #[command(after_help = "Example:\n  edeploy-server sync")]
+    Sync {
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Show the plan that a machine with these facts would get; changes nothing
+    #[command(after_help = "Example:\n  edeploy-server plan /var/lib/edeploy/config facts.hw")]
+    Plan {
+        #[command(flatten)]
+        config: Config,
+        /// [DIR] FACTS: a CONFIGDIR (default: that of edeploy.conf), and a file of facts or `-`
+        #[arg(num_args = 1..=2, required = true, value_name = "DIR FACTS")]
+        paths: Vec<PathBuf>,
+        /// The plan as JSON instead of RON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a command answered, for the exit code.
+enum Outcome {
+    Done,
+    No,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_broken_pipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            drop(writeln!(io::stderr(), "edeploy-server: {error:#}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+fn run(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Serve { config, listen, log_json } => {
+            start_log(log_json);
+            let application = Application::open(&config.config)?;
+            server::serve::serve(application, listen)?;
+            Ok(Outcome::Done)
+        }
+        Command::Machines { deployment, selector, json } => {
+            let store = open(&deployment)?;
+            let listed = store.look(|world| {
+                let records = machines::select(&world.census, selector.as_deref());
+                let text = if json {
+                    let list: Vec<_> =
+                        records.iter().map(|it| machines::summary_json(it)).collect();
+                    serde_json::to_string_pretty(&list)?
+                } else {
+                    machines::table(&records, commands::now(), terminal_width())
+                };
+                anyhow::Ok((records.len(), text))
+            });
+            let (count, text) = listed??;
+            print(&text)?;
+            Ok(if count == 0 && selector.is_some() { Outcome::No } else { Outcome::Done })
+        }
+        Command::Show { machine, json } => {
+            let store = open(&machine.deployment)?;
+            let record = commands::find(&store, &machine.machine)?;
+            if json {
+                print(&serde_json::to_string_pretty(&machines::full_json(&record))?)?;
+            } else {
+                print(&machines::full_text(&record, commands::now()))?;
+            }
+            Ok(Outcome::Done)
+        }
+        Command::Log { machine } => log(&machine),
+        Command::Release { machine } => change(&machine, commands::Change::Release),
+        Command::Reinstall { machine } => change(&machine, commands::Change::Reinstall),
+        Command::Forget { machine } => change(&machine, commands::Change::Forget),
+        Command::Rebind { machine } => change(&machine, commands::Change::Rebind),
+        Command::Assign { machine, profile, values } => {
+            change(&machine, commands::assignment(&profile, &values)?)
+        }
+        Command::Sync { deployment } => {
+            open(&deployment)?.sync()?;
+            Ok(Outcome::Done)
+        }
+        Command::Plan { config, paths, json } => {
+            let (folder, facts) = match &paths[..] {
+                [folder, facts] => (Some(folder.as_path()), facts),
+                [facts] => (None, facts),
+                _ => bail!("one or two arguments are expected: [DIR] FACTS"),
+            };
+            match commands::plan(&config.config, folder, facts)? {
+                Ok(plan) if json => print(&serde_json::to_string_pretty(&plan)?)?,
+                Ok(plan) => print(specs::wire::to_ron(&plan)?.trim_end())?,
+                Err(refused) => {
+                    print(&commands::refusal_text(&refused))?;
+                    return Ok(Outcome::No);
+                }
+            }
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn open(deployment: &Deployment) -> anyhow::Result<std::sync::Arc<server::store::Store>> {
+    let application = Application::open(&deployment.config.config)?;
+    application.store(&deployment.section).with_context(|| {
+        let (path, section) = (deployment.config.config.display(), &deployment.section);
+        format!("{path} has no section `{section}`")
+    })
+}
+
+fn change(machine: &Machine, change: commands::Change) -> anyhow::Result<Outcome> {
+    let store = open(&machine.deployment)?;
+    let record = commands::find(&store, &machine.machine)?;
+    let answer = commands::carry_out(&store, &record.id, change)?;
+    store.sync()?;
+    match answer {
+        Ok(sentence) => {
+            print(&sentence)?;
+            Ok(Outcome::Done)
+        }
+        Err(refused) => {
+            print(&commands::refusal_text(&refused))?;
+            Ok(Outcome::No)
+        }
+    }
+}
+
+fn log(machine: &Machine) -> anyhow::Result<Outcome> {
+    /// More than any installation writes, less than fills a terminal's memory.
+    const MOST: u64 = 64 << 20;
+    let store = open(&machine.deployment)?;
+    let record = commands::find(&store, &machine.machine)?;
+    let folder = &store.section().log_dir;
+    let newest = machines::newest_log(folder, &record)
+        .with_context(|| format!("cannot look for logs in {}", folder.display()))?;
+    let Some(path) = newest else {
+        print(&format!("{} has uploaded no log to {}", record.display_name(), folder.display()))?;
+        return Ok(Outcome::No);
+    };
+    let text = machines::read_log(&path, MOST)
+        .with_context(|| format!("cannot unpack {}", path.display()))?;
+    print(&text)?;
+    Ok(Outcome::Done)
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+/// The width a table may take: that of the terminal; without one, as wide as it needs.
+fn terminal_width() -> Option<u16> {
+    io::stdout().is_terminal().then(|| {
+        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        columns.or_else(|| comfy_table::Table::new().width()).unwrap_or(80)
+    })
+}
+
+fn start_log(json: bool) {
+    let filter = EnvFilter::try_from_env("EDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(io::stderr().is_terminal()).init();
+    }
+}

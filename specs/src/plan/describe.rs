@@ -23,10 +23,11 @@ impl fmt::Display for Plan {
             self.describe_disk(f, disk)?;
         }
         writeln!(f, "\nsteps")?;
+        let width = self.steps.iter().map(|step| step.id.chars().count()).max().unwrap_or(0);
         for (number, step) in (1..).zip(&self.steps) {
             let what = self.hide_secrets(describe_action(&step.action));
             let id = self.hide_secrets(step.id.clone());
-            writeln!(f, "{}", format!("  {number:>2}  {id:<28}  {what}").trim_end())?;
+            writeln!(f, "{}", format!("  {number:>2}  {id:<width$}  {what}").trim_end())?;
         }
         Ok(())
     }

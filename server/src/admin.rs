@@ -1,0 +1,4 @@
+//! What the commands of `edeploy-server` show and say; the binary parses, calls and prints.
+
+pub mod commands;
+pub mod machines;

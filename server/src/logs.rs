@@ -1,0 +1,100 @@
+//! Stores uploaded logs in LOGDIR: complete or not at all, the one before kept under the time of
+//! its last change, never more in all than MAXLOGS.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::store::files::{Replacement, absent_as_none, ensure_folder};
+
+/// What the names of uploaded logs end in: it makes an upload a log upload.
+pub(crate) const SUFFIX: &str = ".log.gz";
+
+/// Why a log was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("the logs in {} would grow beyond {limit} bytes, the limit MAXLOGS of edeploy.conf; \
+             remove old ones", folder.display())]
+    Full { folder: PathBuf, limit: u64 },
+    #[error("the log {} cannot be stored", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Stores `content` as `name`, a safe file name that ends in [`SUFFIX`].
+pub(crate) fn store(folder: &Path, name: &str, content: &[u8], limit: u64) -> Result<(), LogError> {
+    let path = folder.join(name);
+    let failed = |source| LogError::Io { path: path.clone(), source };
+    ensure_folder(folder).map_err(failed)?;
+    if stored_bytes(folder).map_err(failed)? + content.len() as u64 > limit {
+        return Err(LogError::Full { folder: folder.to_owned(), limit });
+    }
+    keep_earlier(folder, name).map_err(failed)?;
+    let mut replacement = Replacement::default();
+    replacement.write(&path, content).map_err(failed)?;
+    replacement.commit().map_err(failed)
+}
+
+/// Renames a log of the same name to `<stem>.<time of its last change><suffix>`.
+fn keep_earlier(folder: &Path, name: &str) -> io::Result<()> {
+    let path = folder.join(name);
+    let Some(metadata) = absent_as_none(std::fs::metadata(&path))? else { return Ok(()) };
+    let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
+    let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
+    let stamp = modified.strftime("%Y%m%d%H%M%S");
+    // Two within a second: the later one gets a number, so that neither is lost.
+    let candidates = std::iter::once(format!("{stem}.{stamp}{SUFFIX}"))
+        .chain((2..).map(|number| format!("{stem}.{stamp}-{number}{SUFFIX}")));
+    for candidate in candidates {
+        let kept = folder.join(candidate);
+        if absent_as_none(std::fs::symlink_metadata(&kept))?.is_none() {
+            return std::fs::rename(&path, kept);
+        }
+    }
+    Ok(())
+}
+
+fn stored_bytes(folder: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(SUFFIX) {
+            total += absent_as_none(entry.metadata())?.map_or(0, |metadata| metadata.len());
+        }
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_log_is_kept_under_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v-p-s.log.gz");
+        for text in ["one", "two", "three"] {
+            store(folder.path(), "v-p-s.log.gz", text.as_bytes(), 100).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_400_000_000);
+            file.set_modified(time).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("v-p-s.log.gz"), "three");
+        assert_eq!(read("v-p-s.20140513165320.log.gz"), "one");
+        assert_eq!(read("v-p-s.20140513165320-2.log.gz"), "two");
+    }
+
+    #[test]
+    fn logs_cannot_fill_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        store(folder.path(), "a.log.gz", &[0; 60], 100).unwrap();
+        let error = store(folder.path(), "b.log.gz", &[0; 60], 100).unwrap_err();
+        assert!(matches!(error, LogError::Full { limit: 100, .. }), "{error}");
+        assert!(!folder.path().join("b.log.gz").exists());
+    }
+}

@@ -1,0 +1,112 @@
+//! `edeploy-server serve`: the HTTP front around the application, from start to SIGTERM.
+//!
+//! SIGTERM and SIGINT finish what is under way and bring the readable files up to date. SIGHUP
+//! reads edeploy.conf again; settings that need a restart are named in the log.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+
+use crate::handle::{Application, chain};
+use crate::http::{Front, FrontLimits, Stopper};
+
+/// How often the readable files are looked after: they lag by a second at most.
+const SYNC_PERIOD: Duration = Duration::from_millis(500);
+
+/// Serves until a signal ends it. `listen` overrides LISTEN of edeploy.conf.
+pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+    let settings = application.settings();
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    for section in settings.sections() {
+        if !section.config_dir.is_dir() {
+            let (name, folder) = (&section.name, section.config_dir.display());
+            bail!("CONFIGDIR of section {name} is no folder: {folder}");
+        }
+    }
+    let application = Arc::new(application);
+    report_start(&application);
+    let address = listen.unwrap_or(settings.listener.address);
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))?;
+    let limits = FrontLimits {
+        workers: settings.listener.workers,
+        max_connections: settings.listener.max_connections,
+        max_body: settings.listener.max_body,
+    };
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals")?;
+    let address = listener.local_addr().unwrap_or(address);
+    let handler = Arc::clone(&application);
+    let front = Front::start(listener, limits, Arc::new(move |request| handler.handle(request)))
+        .context("cannot start the HTTP front")?;
+    info!(%address, workers = limits.workers, "serving");
+    spawn_signals(signals, Arc::clone(&application), front.stopper())?;
+    let (ended, end) = mpsc::channel::<()>();
+    let syncing = Arc::clone(&application);
+    let syncer = std::thread::Builder::new().name("sync".into()).spawn(move || {
+        while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
+            sync(&syncing);
+        }
+    })?;
+    let result = front.wait();
+    drop(ended);
+    drop(syncer.join());
+    sync(&application);
+    info!("stopped");
+    result.context("the HTTP front failed")
+}
+
+/// Brings the readable files of all sections up to date; what fails is tried again.
+fn sync(application: &Application) {
+    for store in application.stores() {
+        if let Err(failure) = store.sync_if_behind() {
+            error!(error = chain(&failure), "the readable files could not be written");
+        }
+    }
+}
+
+/// Takes over what a killed server left, and says at once what is broken: machines will be told
+/// the same, later.
+fn report_start(application: &Application) {
+    for store in application.stores() {
+        let name = &store.section().name;
+        match store.sync() {
+            Ok(()) => info!(section = name, "ready"),
+            Err(failure) => error!(section = name, error = chain(&failure), "not ready"),
+        }
+    }
+}
+
+fn spawn_signals(
+    mut signals: Signals,
+    application: Arc<Application>,
+    stopper: Stopper,
+) -> io::Result<()> {
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal != SIGHUP {
+                info!(signal, "finishing what is under way");
+                stopper.stop();
+                continue;
+            }
+            match application.reload() {
+                Ok(keys) if keys.is_empty() => info!("edeploy.conf read again"),
+                Ok(keys) => {
+                    warn!(keys = keys.join(" "), "edeploy.conf read again; these need a restart");
+                }
+                Err(failure) => {
+                    error!(error = chain(&failure), "edeploy.conf is broken; the old one stays");
+                }
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! The one door to everything that is stored: state, CMDBs, machine records, journal.
+//!
+//! A transaction is a decision of `specs::fleet` made under the lock. Requests that come while
+//! another batch is being written form the next one: whoever gets the engine first leads, decides
+//! for all that wait, appends their changes to the journal with one write and one sync, and only
+//! then does any answer leave. The readable files follow within a second ([`Store::sync`]).
+//!
+//! Every process has its own copy of the world in memory and brings it up to date under the lock:
+//! from the journal, and from files that an admin edited. Not here: any decision.
+
+mod engine;
+pub(crate) mod files;
+mod journal;
+mod lock;
+mod records;
+mod sources;
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use specs::fleet::{Decision, Fresh, World};
+use specs::machine::Seconds;
+use specs::units::Token;
+
+use self::engine::Engine;
+use self::lock::Lock;
+use self::sources::Sources;
+use crate::settings::Section;
+
+pub use journal::JournalError;
+
+/// Why something could not be read or stored. Nothing was changed, and no answer may claim it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The lock could not be taken.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// LOCKFILE.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A machine record cannot be understood.
+    #[error("{}:{line}:{column}: the record of a machine is broken: {what}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file of the configuration is broken, and no earlier version of it is known.
+    #[error("{0}")]
+    Broken(String),
+    /// The journal failed.
+    #[error("what was decided cannot be stored")]
+    Journal(#[from] JournalError),
+    /// There is no randomness for tickets and nonces.
+    #[error("the system's random source failed: {0}")]
+    Random(String),
+    /// A decision panicked.
+    #[error("deciding hit a defect: {0}")]
+    Defect(String),
+}
+
+/// The store of one section.
+pub struct Store {
+    section: Section,
+    waiting: Mutex<Vec<Job>>,
+    inner: Mutex<Inner>,
+    /// Whether the readable files lag behind the journal.
+    behind: AtomicBool,
+}
+
+/// What the leader of a batch uses; opened at first use, so that a folder that is missing for a
+/// while is an error for a while.
+#[derive(Default)]
+struct Inner {
+    lock: Option<Lock>,
+    engine: Option<Engine>,
+}
+
+/// A decision on the world as it is when its turn comes.
+type Decide = Box<dyn FnOnce(&World, Seconds, &Fresh) -> Decision + Send>;
+
+struct Job {
+    decide: Decide,
+    slot: Arc<Slot>,
+}
+
+/// Where the leader puts a result.
+type Slot = Mutex<Option<Result<Decision, Arc<StoreError>>>>;
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("section", &self.section).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The store of a section. Touches nothing yet.
+    pub fn new(section: Section) -> Store {
+        Store {
+            section,
+            waiting: Mutex::default(),
+            inner: Mutex::default(),
+            behind: AtomicBool::new(false),
+        }
+    }
+
+    /// The section it stores for.
+    pub fn section(&self) -> &Section {
+        &self.section
+    }
+
+    /// Makes a decision and stores what it changes. When this returns, that is on disk.
+    pub fn transact(
+        &self,
+        decide: impl FnOnce(&World, Seconds, &Fresh) -> Decision + Send + 'static,
+    ) -> Result<Decision, Arc<StoreError>> {
+        let slot = Arc::new(Slot::default());
+        locked(&self.waiting).push(Job { decide: Box::new(decide), slot: Arc::clone(&slot) });
+        let mut inner = locked(&self.inner);
+        if let Some(result) = locked(&slot).take() {
+            return result;
+        }
+        let jobs = std::mem::take(&mut *locked(&self.waiting));
+        self.lead(&mut inner, jobs);
+        let result = locked(&slot).take();
+        result.expect("a leader answers every job it takes, and its own is among them")
+    }
+
+    /// Looks at the world as it is now.
+    pub fn look<T>(&self, look: impl FnOnce(&World) -> T) -> Result<T, StoreError> {
+        let mut inner = locked(&self.inner);
+        self.with_engine(&mut inner, |engine| Ok(look(engine.world())))
+    }
+
+    /// Brings the readable files up to date, now.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut inner = locked(&self.inner);
+        self.with_engine(&mut inner, Engine::write_files)
+    }
+
+    /// Brings them up to date if this process knows them to lag.
+    pub fn sync_if_behind(&self) -> Result<(), StoreError> {
+        if self.behind.load(Ordering::SeqCst) { self.sync() } else { Ok(()) }
+    }
+
+    /// Decides for everyone in the batch, stores all of it, and hands the results out.
+    fn lead(&self, inner: &mut Inner, jobs: Vec<Job>) {
+        let mut slots = Vec::with_capacity(jobs.len());
+        let stored = self.with_engine(inner, |engine| {
+            let now = now();
+            let mut results = Vec::with_capacity(jobs.len());
+            for Job { decide, slot } in jobs {
+                // Handed over before deciding: whatever happens, it gets an answer.
+                slots.push(slot);
+                results.push(decide_one(engine, decide, now));
+            }
+            Ok(results)
+        });
+        match stored {
+            Ok(results) => {
+                for (slot, result) in slots.into_iter().zip(results) {
+                    *locked(&slot) = Some(result.map_err(Arc::new));
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for slot in slots {
+                    *locked(&slot) = Some(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    /// Runs `work` under the lock, on a world that is up to date, and stores what it changed. After an error the world is
+    /// read again from the start: what failed half-way must not be believed.
+    fn with_engine<T>(
+        &self,
+        inner: &mut Inner,
+        work: impl FnOnce(&mut Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let path = &self.section.lock_file;
+        let failed = |source| StoreError::Lock { path: path.clone(), source };
+        let Inner { lock, engine } = inner;
+        let lock = match lock {
+            Some(lock) => lock,
+            None => lock.insert(Lock::open(path).map_err(failed)?),
+        };
+        let guard = lock.acquire().map_err(failed)?;
+        let mut current = match engine.take() {
+            Some(mut current) => {
+                current.refresh()?;
+                current
+            }
+            None => Engine::open(&self.section)?,
+        };
+        current.expire(now());
+        let result = work(&mut current)?;
+        current.commit(now())?;
+        self.behind.store(current.is_behind(), Ordering::SeqCst);
+        *engine = Some(current);
+        drop(guard);
+        Ok(result)
+    }
+}
+
+/// The world that the files of a CONFIGDIR alone describe: no machine is known, nothing is locked,
+/// and nothing can be changed through it.
+pub fn read_folder(folder: &Path) -> Result<World, StoreError> {
+    let mut world = World::default();
+    let section = Section::with_config_dir("", folder.to_owned());
+    Sources::open(&section)?.refresh(&mut world)?;
+    Ok(world)
+}
+
+/// One decision, applied to the world but not stored yet. A panic in it changes nothing.
+fn decide_one(engine: &mut Engine, decide: Decide, now: Seconds) -> Result<Decision, StoreError> {
+    let fresh = fresh()?;
+    let world = engine.world();
+    let decision = catch_unwind(AssertUnwindSafe(|| decide(world, now, &fresh)))
+        .map_err(|panic| StoreError::Defect(panic_text(panic.as_ref())))?;
+    engine.apply(&decision.changes, decision.durable);
+    Ok(decision)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// The value behind a mutex. Nothing under these is left half-changed by a panic: decisions are
+/// caught, and an engine that was being worked on was taken out.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> Seconds {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Random values for one decision.
+pub(crate) fn fresh() -> Result<Fresh, StoreError> {
+    Ok(Fresh { nonce: random_token()?, ticket: random_token()? })
+}
+
+pub(crate) fn random_token() -> Result<Token, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Random(error.to_string()))?;
+    Ok(Token::from_bytes(bytes))
+}

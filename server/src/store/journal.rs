@@ -1,0 +1,306 @@
+//! The journal: the truth about everything that changed since the readable files were written.
+//!
+//! One line a batch: checksum, blank, JSON. A batch is appended and synced before any reply of
+//! it leaves, and the next one is written only after that: so a damaged line is either the last
+//! one, of which no reply left (it is cut off), or damage to what was promised (an error).
+//! Changes state values after, so that reading a line twice does no harm.
+//!
+//! A `written` line says that the readable files hold everything before it. Once the journal has
+//! grown large and the files are written, a new one takes its place: other processes notice by
+//! the token in its first line. All of it happens under the lock.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use specs::fleet::Change;
+use specs::machine::Seconds;
+use specs::units::Token;
+
+/// Beyond this size a journal whose changes are all in the files is replaced by a new one.
+const MAX_JOURNAL: u64 = 1 << 20;
+
+/// Hexadecimal digits of a line's checksum.
+const CHECKSUM: usize = 16;
+
+/// The first word of a journal, with the version of its format.
+const MAGIC: &str = "edeploy-journal-1";
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    /// Changes that were promised to someone.
+    Batch {
+        /// When.
+        at: Seconds,
+        /// In the order in which to apply them.
+        changes: Vec<Change>,
+    },
+    /// The readable files hold everything before this line.
+    Written,
+}
+
+/// The journal, opened and read up to `position`.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    token: String,
+    position: u64,
+}
+
+/// What reading found.
+#[derive(Debug, PartialEq)]
+pub(super) enum News {
+    /// These lines were added, by this process or others.
+    Lines(Vec<Line>),
+    /// Another journal took this one's place: all that was read before has to be read again.
+    Replaced,
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Reading or writing failed.
+    #[error("the journal {} failed", path.display())]
+    Io {
+        /// The journal.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A line that was promised cannot be read.
+    #[error(
+        "the journal {} is damaged at byte {offset}, before its end: compare it with a backup; \
+         moved away, the server goes on from the files as they are",
+        path.display()
+    )]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// Where the damaged line begins.
+        offset: u64,
+    },
+}
+
+impl Journal {
+    /// Opens the journal at `path`, or begins one. Nothing of it counts as read yet.
+    pub(super) fn open(path: &Path, fresh: impl Fn() -> Token) -> Result<Journal, JournalError> {
+        let failed = |source| JournalError::Io { path: path.to_owned(), source };
+        let opened =
+            super::files::absent_as_none(File::options().read(true).write(true).open(path))
+                .map_err(failed)?;
+        if let Some(file) = opened {
+            let token = read_header(&file).map_err(failed)?;
+            if let Some(token) = token {
+                let position = header(&token).len() as u64;
+                return Ok(Journal { path: path.to_owned(), file, token, position });
+            }
+            // A journal is renamed into its place complete; anything else is not ours.
+            return Err(JournalError::Damaged { path: path.to_owned(), offset: 0 });
+        }
+        Journal::begin(path, &fresh()).map_err(failed)
+    }
+
+    /// Puts an empty journal in the place of the one at `path`.
+    fn begin(path: &Path, token: &Token) -> io::Result<Journal> {
+        let token = token.as_str().to_owned();
+        let mut replacement = super::files::Replacement::default();
+        replacement.write(path, header(&token).as_bytes())?;
+        replacement.commit()?;
+        let file = File::options().read(true).write(true).open(path)?;
+        let position = header(&token).len() as u64;
+        Ok(Journal { path: path.to_owned(), file, token, position })
+    }
+
+    /// Reads what was added since the last call, and cuts off what a kill left unfinished.
+    pub(super) fn read_new(&mut self) -> Result<News, JournalError> {
+        let failed = |source| JournalError::Io { path: self.path.clone(), source };
+        let current = super::files::absent_as_none(File::open(&self.path)).map_err(failed)?;
+        let token = match &current {
+            Some(file) => read_header(file).map_err(failed)?,
+            None => None,
+        };
+        if token.as_deref() != Some(&self.token) {
+            return Ok(News::Replaced);
+        }
+        let end = self.file.metadata().map_err(failed)?.len();
+        if end < self.position {
+            return Ok(News::Replaced);
+        }
+        if end == self.position {
+            return Ok(News::Lines(Vec::new()));
+        }
+        let length = usize::try_from(end - self.position).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, self.position).map_err(failed)?;
+        let (lines, understood) = parse(&bytes);
+        if understood < bytes.len() {
+            let rest = &bytes[understood..];
+            let offset = self.position + understood as u64;
+            // What was promised is followed by something; what was not, is the last line.
+            let line_end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len() - 1);
+            if !parse(&rest[line_end + 1..]).0.is_empty() {
+                return Err(JournalError::Damaged { path: self.path.clone(), offset });
+            }
+            self.file.set_len(offset).map_err(failed)?;
+        }
+        self.position += understood as u64;
+        Ok(News::Lines(lines))
+    }
+
+    /// Appends a line; `sync` says whether it has to be on disk when this returns. On an error
+    /// the journal is as before, as far as the file system lets itself be told.
+    pub(super) fn append(&mut self, line: &Line, sync: bool) -> Result<(), JournalError> {
+        let result = render(line).and_then(|text| {
+            self.file.write_all_at(text.as_bytes(), self.position)?;
+            if sync {
+                self.file.sync_data()?;
+            }
+            Ok(text.len() as u64)
+        });
+        match result {
+            Ok(length) => {
+                self.position += length;
+                Ok(())
+            }
+            Err(source) => {
+                // When this fails too, the next reader finds a damaged last line and cuts it off.
+                let _ = self.file.set_len(self.position);
+                Err(JournalError::Io { path: self.path.clone(), source })
+            }
+        }
+    }
+
+    /// Notes that the readable files hold everything; begins a new journal when this one is long.
+    pub(super) fn written(&mut self, fresh: impl Fn() -> Token) -> Result<(), JournalError> {
+        if self.position <= MAX_JOURNAL {
+            return self.append(&Line::Written, false);
+        }
+        *self = Journal::begin(&self.path, &fresh())
+            .map_err(|source| JournalError::Io { path: self.path.clone(), source })?;
+        Ok(())
+    }
+}
+
+fn header(token: &str) -> String {
+    format!("{MAGIC} {token}\n")
+}
+
+/// The token of a journal's first line; `None` when it has none.
+fn read_header(file: &File) -> io::Result<Option<String>> {
+    let mut bytes = [0; MAGIC.len() + 1 + 32 + 1];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let token = str::from_utf8(&bytes).ok().and_then(|text| {
+        text.strip_prefix(MAGIC)?.strip_prefix(' ')?.strip_suffix('\n').map(str::to_owned)
+    });
+    Ok(token)
+}
+
+fn render(line: &Line) -> io::Result<String> {
+    let json = serde_json::to_string(line)?;
+    Ok(format!("{} {json}\n", checksum(json.as_bytes())))
+}
+
+fn checksum(json: &[u8]) -> String {
+    blake3::hash(json).to_hex()[..CHECKSUM].to_owned()
+}
+
+/// The intact lines at the beginning, and how many bytes they are.
+fn parse(bytes: &[u8]) -> (Vec<Line>, usize) {
+    let mut lines = Vec::new();
+    let mut understood = 0;
+    while let Some(length) = bytes[understood..].iter().position(|byte| *byte == b'\n') {
+        let raw = &bytes[understood..understood + length];
+        let intact = raw
+            .get(CHECKSUM + 1..)
+            .filter(|json| raw[..CHECKSUM] == *checksum(json).as_bytes() && raw[CHECKSUM] == b' ');
+        let Some(line) = intact.and_then(|json| serde_json::from_slice(json).ok()) else { break };
+        lines.push(line);
+        understood += length + 1;
+    }
+    (lines, understood)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use specs::state::Count;
+
+    fn token() -> Token {
+        Token::from_bytes([7; 16])
+    }
+
+    fn batch(left: i64) -> Line {
+        let profile = "vm".parse().unwrap();
+        Line::Batch { at: 5, changes: vec![Change::Count { profile, count: Count::Left(left) }] }
+    }
+
+    #[test]
+    fn every_prefix_is_a_prefix_of_the_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, token).unwrap();
+        let start = usize::try_from(journal.position).unwrap();
+        let mut ends = vec![start];
+        for left in [3, 2, 1] {
+            journal.append(&batch(left), true).unwrap();
+            ends.push(usize::try_from(journal.position).unwrap());
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for length in start..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let mut reopened = Journal::open(&path, token).unwrap();
+            let complete = ends.iter().filter(|end| **end <= length).count() - 1;
+            let expected: Vec<Line> = [3, 2, 1][..complete].iter().map(|n| batch(*n)).collect();
+            assert_eq!(reopened.read_new().unwrap(), News::Lines(expected), "{length}");
+            // And it goes on from there.
+            reopened.append(&batch(9), true).unwrap();
+            let News::Lines(lines) = Journal::open(&path, token).unwrap().read_new().unwrap()
+            else {
+                panic!("replaced")
+            };
+            assert_eq!(lines.len(), complete + 1);
+        }
+    }
+
+    #[test]
+    fn damage_before_the_end_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, token).unwrap();
+        let start = usize::try_from(journal.position).unwrap();
+        journal.append(&batch(3), true).unwrap();
+        journal.append(&batch(2), true).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[start + 30] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == start as u64));
+    }
+
+    #[test]
+    fn processes_see_each_others_lines_and_a_new_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut one = Journal::open(&path, token).unwrap();
+        let mut two = Journal::open(&path, token).unwrap();
+        one.append(&batch(3), true).unwrap();
+        assert_eq!(two.read_new().unwrap(), News::Lines(vec![batch(3)]));
+        two.append(&batch(2), true).unwrap();
+        assert_eq!(one.read_new().unwrap(), News::Lines(vec![batch(2)]));
+        one.position = MAX_JOURNAL + 1;
+        one.written(|| Token::from_bytes([8; 16])).unwrap();
+        assert_eq!(two.read_new().unwrap(), News::Replaced);
+        assert_eq!(one.read_new().unwrap(), News::Lines(vec![]));
+    }
+}

@@ -1,0 +1,116 @@
+//! The exclusive file lock under which everything that is stored changes, across all processes:
+//! `serve`, CGI programs and the command line.
+//!
+//! The kernel drops a dead process's lock. Taking it is bounded in time, and fair between
+//! processes: whoever wants the lock first takes a place at the turnstile, a second lock, so
+//! that a server busy with one batch after the other cannot starve a CGI program.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+
+use super::files::{ensure_folder, give_to_owner_of_folder};
+
+/// How long anyone waits for the lock. A holder needs milliseconds; whoever holds it this long
+/// is stopped or stuck in I/O.
+pub(super) const LOCK_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The pause between two attempts: short against a batch, long against a system call.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The lock file, opened.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    turnstile: File,
+}
+
+/// The lock, held; given back when dropped.
+#[derive(Debug)]
+pub(super) struct LockGuard<'a>(&'a File);
+
+impl Lock {
+    pub(super) fn open(path: &Path) -> io::Result<Lock> {
+        if let Some(folder) = path.parent() {
+            ensure_folder(folder)?;
+        }
+        let open = |path: &Path| {
+            let options = OpenOptions::new().read(true).write(true).clone();
+            match options.clone().create_new(true).mode(0o660).open(path) {
+                Ok(file) => {
+                    give_to_owner_of_folder(path);
+                    Ok(file)
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+                Err(error) => Err(error),
+            }
+        };
+        let mut turnstile = path.as_os_str().to_owned();
+        turnstile.push(".turn");
+        Ok(Lock { file: open(path)?, turnstile: open(Path::new(&turnstile))? })
+    }
+
+    pub(super) fn acquire(&self) -> io::Result<LockGuard<'_>> {
+        let deadline = Instant::now() + LOCK_DEADLINE;
+        take(&self.turnstile, deadline)?;
+        let taken = take(&self.file, deadline);
+        FileExt::unlock(&self.turnstile)?;
+        taken.map(|()| LockGuard(&self.file))
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        // Closing the file would do the same; there is nothing to be done about an error.
+        let _ = FileExt::unlock(self.0);
+    }
+}
+
+fn take(file: &File, deadline: Instant) -> io::Result<()> {
+    loop {
+        match file.try_lock_exclusive() {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= deadline => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("another process held it for {} s", LOCK_DEADLINE.as_secs()),
+                ));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time_and_no_one_starves() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/lock");
+        let counter = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    // A lock of its own, as another process has.
+                    let lock = Lock::open(&path).unwrap();
+                    for _ in 0..50 {
+                        let guard = lock.acquire().unwrap();
+                        let seen = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        std::thread::yield_now();
+                        let unchanged = counter.load(std::sync::atomic::Ordering::SeqCst);
+                        assert_eq!(unchanged, seen + 1);
+                        drop(guard);
+                    }
+                });
+            }
+        });
+        assert_eq!(counter.into_inner(), 200);
+    }
+}

@@ -1,0 +1,217 @@
+//! The files that people edit, as they stand on disk: noticed when they change, read again, and
+//! kept in their last good version while an editor is half-way through saving them.
+//!
+//! With a STATEDIR, CONFIGDIR is only read and `state` and `*.cmdb` have a rewritten copy in
+//! STATEDIR. The copy counts as long as the file in CONFIGDIR is the one it was made from; an
+//! edited file in CONFIGDIR counts from then on as it stands, counts included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use specs::diagnostic::Diagnostic;
+use specs::fleet::{File, World};
+use specs::units::Name;
+use tracing::{info, warn};
+
+use super::StoreError;
+use super::files::{FileId, Replacement, absent_as_none};
+use crate::settings::Section;
+
+/// A broken file that changed less than this ago is taken for half-written: its last good
+/// version stays in force. After that it is broken, and says so to every machine.
+const HALF_WRITTEN: Duration = Duration::from_secs(10);
+
+/// The file names and what the rewritten copies in STATEDIR were made from.
+const ORIGINS: &str = "origins.json";
+
+/// What is known of the files on disk.
+#[derive(Debug)]
+pub(super) struct Sources {
+    config_dir: PathBuf,
+    written_dir: PathBuf,
+    origins_path: PathBuf,
+    seen: BTreeMap<File, Seen>,
+    /// File name to digest of the CONFIGDIR text that the copy in STATEDIR was made from.
+    origins: BTreeMap<String, String>,
+}
+
+/// One file as it was last looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Seen {
+    configured: Option<FileId>,
+    written: Option<FileId>,
+    /// Digest of the text in CONFIGDIR; only kept with a STATEDIR.
+    digest: Option<String>,
+    /// The version on disk is broken: it is not overwritten, and looked at again.
+    broken: bool,
+}
+
+impl Sources {
+    pub(super) fn open(section: &Section) -> Result<Sources, StoreError> {
+        let origins_path = section.private_dir().join(ORIGINS);
+        let failed = |source| StoreError::Io { path: origins_path.clone(), source };
+        let text = absent_as_none(std::fs::read(&origins_path)).map_err(failed)?;
+        let origins = match text {
+            Some(text) => serde_json::from_slice(&text).map_err(|error| failed(error.into()))?,
+            None => BTreeMap::new(),
+        };
+        Ok(Sources {
+            config_dir: section.config_dir.clone(),
+            written_dir: section.written_dir().to_owned(),
+            origins_path,
+            seen: BTreeMap::new(),
+            origins,
+        })
+    }
+
+    /// Reads what changed on disk into the world; the profiles whose CMDB was among it.
+    pub(super) fn refresh(&mut self, world: &mut World) -> Result<BTreeSet<Name>, StoreError> {
+        let mut cmdbs_changed = BTreeSet::new();
+        let mut done: BTreeSet<File> = BTreeSet::new();
+        // `state` names the profiles, configure files name the scripts: until nothing is new.
+        loop {
+            let files: Vec<File> =
+                world.files().into_iter().filter(|file| !done.contains(file)).collect();
+            if files.is_empty() {
+                return Ok(cmdbs_changed);
+            }
+            for file in files {
+                if self.refresh_one(world, &file)?
+                    && let File::Cmdb(profile) = &file
+                {
+                    cmdbs_changed.insert(profile.clone());
+                }
+                done.insert(file);
+            }
+        }
+    }
+
+    fn refresh_one(&mut self, world: &mut World, file: &File) -> Result<bool, StoreError> {
+        let (configured, written) = (self.configured_path(file), self.written_path(file));
+        let id = |path: &Path| {
+            FileId::at(path).map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        };
+        let configured_id = id(&configured)?;
+        let written_id = if configured == written { configured_id } else { id(&written)? };
+        let known = self.seen.get(file);
+        if known.is_some_and(|seen| {
+            !seen.broken && seen.configured == configured_id && seen.written == written_id
+        }) {
+            return Ok(false);
+        }
+        let first_time = known.is_none();
+        let was_broken = known.is_some_and(|seen| seen.broken);
+        let read = |path: &Path| {
+            absent_as_none(std::fs::read(path))
+                .map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        };
+        let mut bytes = read(&configured)?;
+        let mut digest = None;
+        if configured != written {
+            digest = bytes.as_deref().map(text_digest);
+            if digest.is_some() && self.origins.get(&file.to_string()) == digest.as_ref() {
+                bytes = read(&written)?;
+            }
+        }
+        let mut seen =
+            Seen { configured: configured_id, written: written_id, digest, broken: false };
+        let ours =
+            !first_time && world.text(file).is_some_and(|t| Some(t.as_bytes()) == bytes.as_deref());
+        if ours {
+            // Another process wrote what this one would have written.
+            world.written(file);
+        } else if let Err(findings) = world.read(file, bytes.as_deref()) {
+            seen.broken = true;
+            self.keep_or_break(world, file, findings, first_time, was_broken);
+        } else if !first_time {
+            info!(%file, "read again after it changed");
+        }
+        self.seen.insert(file.clone(), seen);
+        Ok(!ours)
+    }
+
+    /// Decides what a broken file means: its last good version for a moment, then a refusal.
+    fn keep_or_break(
+        &self,
+        world: &mut World,
+        file: &File,
+        findings: Vec<Diagnostic>,
+        first_time: bool,
+        was_broken: bool,
+    ) {
+        let modified = std::fs::metadata(self.configured_path(file))
+            .and_then(|metadata| metadata.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        let half_written = !first_time && age < HALF_WRITTEN;
+        if !was_broken || !half_written {
+            for finding in &findings {
+                let finding = finding.one_line();
+                if half_written {
+                    warn!(finding, "its last good version stays in force for a moment");
+                } else {
+                    warn!(finding, "this file is broken");
+                }
+            }
+        }
+        if !half_written {
+            world.set_broken(file, findings);
+        }
+    }
+
+    /// Whether the version on disk can be replaced: it was understood.
+    pub(super) fn is_writable(&self, file: &File) -> bool {
+        self.seen.get(file).is_some_and(|seen| !seen.broken)
+    }
+
+    /// Where the rewritten version of a file goes.
+    pub(super) fn written_path(&self, file: &File) -> PathBuf {
+        match file {
+            File::State | File::Cmdb(_) => self.written_dir.join(file.to_string()),
+            File::Specs(_) | File::Configure(_) | File::Script(_) => self.configured_path(file),
+        }
+    }
+
+    fn configured_path(&self, file: &File) -> PathBuf {
+        self.config_dir.join(file.to_string())
+    }
+
+    /// Adds to a replacement what has to be known of these files once they are written.
+    pub(super) fn write_origins(
+        &mut self,
+        files: &BTreeSet<File>,
+        replacement: &mut Replacement,
+    ) -> Result<(), StoreError> {
+        if self.config_dir == self.written_dir {
+            return Ok(());
+        }
+        for file in files {
+            if let Some(digest) = self.seen.get(file).and_then(|seen| seen.digest.clone()) {
+                self.origins.insert(file.to_string(), digest);
+            }
+        }
+        let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
+        let text =
+            serde_json::to_vec_pretty(&self.origins).map_err(|error| failed(error.into()))?;
+        replacement.write(&self.origins_path, &text).map_err(failed)
+    }
+
+    /// Takes note that this process wrote a file.
+    pub(super) fn written(&mut self, file: &File) -> Result<(), StoreError> {
+        let path = self.written_path(file);
+        let id = FileId::at(&path).map_err(|source| StoreError::Io { path, source })?;
+        let in_place = self.config_dir == self.written_dir;
+        if let Some(seen) = self.seen.get_mut(file) {
+            seen.written = id;
+            if in_place {
+                seen.configured = id;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text_digest(text: &[u8]) -> String {
+    blake3::hash(text).to_hex().to_string()
+}

@@ -1,0 +1,264 @@
+//! Matching against brute force on small random lists, and planted instances that explode a
+//! search without pruning. Work is limited in steps, so that a busy machine fails no test; a
+//! million steps are some milliseconds.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use proptest::prelude::*;
+use specs::facts::{Fact, Facts};
+use specs::lang::{Spec, Test, Truth, Unit};
+use specs::literal::{Literal, Style};
+use specs::matching::{Match, Matcher, NoMatch, find};
+use specs::value::Value;
+
+type Columns = [String; 4];
+
+fn spec(lines: &[Columns]) -> Spec {
+    let lines = lines.iter().map(|columns| {
+        Literal::Tuple(columns.iter().map(|column| Literal::from(column.as_str())).collect())
+    });
+    let text = Literal::List(lines.collect()).to_file(Style::RON);
+    Spec::parse("f.specs", &text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn facts(rows: &[Columns]) -> Facts {
+    let fact = |[a, b, c, d]: &Columns| Fact(a.clone(), b.clone(), c.clone(), d.as_str().into());
+    Facts(rows.iter().map(fact).collect())
+}
+
+fn columns(a: &str, b: &str, c: &str, d: &str) -> Columns {
+    [a, b, c, d].map(str::to_owned)
+}
+
+/// Whether this assignment satisfies the spec, from the definition.
+fn satisfies(spec: &Spec, facts: &Facts, lines: &[usize]) -> bool {
+    let mut bound = std::collections::BTreeMap::new();
+    let distinct = (0..lines.len()).all(|i| !lines[..i].contains(&lines[i]));
+    distinct
+        && spec.lines.iter().zip(lines).all(|(line, &fact)| {
+            let fact = &facts.0[fact];
+            let texts = [fact.0.clone(), fact.1.clone(), fact.2.clone(), fact.3.as_text()];
+            line.columns.iter().zip(&texts).enumerate().all(|(position, (column, text))| {
+                let unit = Unit::of_fact(&texts[0], &texts[1], &texts[2]).filter(|_| position == 3);
+                let holds = match &column.test {
+                    None => true,
+                    Some(Test::Literal(value)) => value.as_text() == *text,
+                    Some(Test::Function(function)) => function.of(text, unit) == Truth::Yes,
+                };
+                let same = column.variable.as_ref().is_none_or(|variable| {
+                    bound.entry(variable.name.clone()).or_insert_with(|| text.clone()) == text
+                });
+                holds && same
+            })
+        })
+}
+
+/// The first assignment in list order, by trying all.
+fn by_brute_force(spec: &Spec, facts: &Facts) -> Option<Vec<usize>> {
+    let (lines, count) = (spec.lines.len(), facts.0.len());
+    let all = count.pow(u32::try_from(lines).unwrap());
+    (0..all)
+        .map(|number| {
+            let digit =
+                |line: usize| number / count.pow(u32::try_from(lines - 1 - line).unwrap()) % count;
+            (0..lines).map(digit).collect::<Vec<usize>>()
+        })
+        .find(|lines| satisfies(spec, facts, lines))
+}
+
+fn word() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a", "b", "c", "1", "2"]).prop_map(str::to_owned)
+}
+
+fn column() -> impl Strategy<Value = String> {
+    let columns = vec![
+        "a",
+        "b",
+        "1",
+        "$x",
+        "$y",
+        "$z",
+        "$$x",
+        "$y=not(in(a))",
+        "gt(1)",
+        "not(gt(1))",
+        "in(a, 1)",
+        "$z=or(in(b), ge(2))",
+        "regexp([ab1])",
+        "and(in(a, b), not(b))",
+    ];
+    prop::sample::select(columns).prop_map(str::to_owned)
+}
+
+fn small_instance() -> impl Strategy<Value = (Vec<Columns>, Vec<Columns>)> {
+    let line = (column(), column(), prop::sample::select(vec!["k", "$x", "$k"]), column())
+        .prop_map(|(a, b, c, d)| [a, b, c.to_owned(), d]);
+    let fact = (word(), word(), prop::sample::select(vec!["k", "a", "1"]), word())
+        .prop_map(|(a, b, c, d)| [a, b, c.to_owned(), d]);
+    (prop::collection::vec(line, 0..5), prop::collection::vec(fact, 1..7))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_answer_is_the_one_of_brute_force((lines, rows) in small_instance()) {
+        let (spec, facts) = (spec(&lines), facts(&rows));
+        let found = find(&spec, &facts);
+        prop_assert_ne!(&found, &Err(NoMatch::BudgetExhausted));
+        prop_assert_eq!(found.ok().map(|found| found.lines), by_brute_force(&spec, &facts));
+    }
+
+    #[test]
+    fn whether_there_is_a_match_does_not_depend_on_the_order(
+        (lines, rows) in small_instance(), seed in 0..100_usize,
+    ) {
+        let (mut other_lines, mut other_rows) = (lines.clone(), rows.clone());
+        other_rows.rotate_left(seed % rows.len());
+        if !lines.is_empty() { other_lines.rotate_left(seed % lines.len()); }
+        let one = find(&spec(&lines), &facts(&rows)).is_ok();
+        prop_assert_eq!(one, find(&spec(&lines), &facts(&other_rows)).is_ok());
+        prop_assert_eq!(one, find(&spec(&other_lines), &facts(&rows)).is_ok());
+    }
+}
+
+#[track_caller]
+fn planted(lines: &[Columns], rows: &[Columns], steps: u64) -> Option<Match> {
+    let (spec, facts) = (spec(lines), facts(rows));
+    match Matcher::new(&facts).find_within(&spec, steps) {
+        Ok(found) => {
+            assert!(satisfies(&spec, &facts, &found.lines));
+            Some(found)
+        }
+        Err(NoMatch::Unsatisfied) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Disks and NICs in one order; lines that pair them off in the reverse one.
+fn reversed(n: usize) -> (Vec<Columns>, Vec<Columns>) {
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        lines.push(columns("disk", &format!("$d{i}"), "size", "1000"));
+        rows.push(columns("disk", &format!("sd{i}"), "size", "1000"));
+    }
+    for i in 0..n {
+        lines.push(columns("network", &format!("$e{i}"), "link", "yes"));
+        rows.push(columns("network", &format!("eth{i}"), "link", "yes"));
+    }
+    for i in 0..n {
+        lines.push(columns("pair", &format!("$d{i}"), &format!("$e{i}"), &format!("$p{i}")));
+        rows.push(columns("pair", &format!("sd{}", n - 1 - i), &format!("eth{i}"), "p"));
+    }
+    for i in 0..n {
+        lines.push(columns("slot", &format!("$e{i}"), "number", &i.to_string()));
+        rows.push(columns("slot", &format!("eth{i}"), "number", &i.to_string()));
+    }
+    (lines, rows)
+}
+
+#[test]
+fn disks_and_nics_that_pair_off_only_in_reverse_order() {
+    for n in 1..=12 {
+        let (lines, mut rows) = reversed(n);
+        let found = planted(&lines, &rows, 1_000_000).expect("there is one assignment");
+        assert_eq!(found.variables["d0"], Value::from(format!("sd{}", n - 1)));
+        // The last pair is taken away, or made one that is there already.
+        let mut without = rows.clone();
+        without.remove(3 * n - 1);
+        assert_eq!(planted(&lines, &without, 1_000_000), None);
+        rows[3 * n - 1] = columns("pair", "sd0", "eth0", "p");
+        if n > 1 {
+            assert_eq!(planted(&lines, &rows, 1_000_000), None);
+        }
+    }
+}
+
+#[test]
+fn equal_lines_with_one_fact_too_few_are_refuted() {
+    // Every disk has the size, one has no slot: no two lines are different, all are permuted.
+    for n in 2..=12 {
+        let (mut lines, mut rows) = (Vec::new(), Vec::new());
+        for i in 0..n {
+            lines.push(columns("disk", &format!("$d{i}"), "size", "1000"));
+            lines.push(columns("disk", &format!("$d{i}"), "slot", &format!("$s{i}")));
+            rows.push(columns("disk", &format!("sd{i}"), "size", "1000"));
+            // The first disk has two slots: counting facts is not enough.
+            let holder = if i == n - 1 { 0 } else { i };
+            rows.push(columns("disk", &format!("sd{holder}"), "slot", &i.to_string()));
+        }
+        assert_eq!(planted(&lines, &rows, 2_000_000), None, "{n}");
+        rows.push(columns("disk", &format!("sd{}", n - 1), "slot", "x"));
+        assert!(planted(&lines, &rows, 2_000_000).is_some(), "{n}");
+    }
+}
+
+/// Six variables in a ring, 200 candidates for each line, joined in one way at the very end.
+fn ring(closed: bool) -> (Vec<Columns>, Vec<Columns>) {
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..6 {
+        let next = (i + 1) % 6;
+        lines.push(columns(&format!("c{i}"), &format!("$v{i}"), "to", &format!("$v{next}")));
+        for k in 0..199 {
+            // Steps around the ring add up to a shift that is never zero.
+            let shift = if i == 5 { 1 } else { 0 };
+            let value = format!("n{}", (k * 7 + shift) % 199);
+            rows.push(columns(&format!("c{i}"), &format!("n{}", (k * 7) % 199), "to", &value));
+        }
+        if closed || i != 3 {
+            rows.push(columns(&format!("c{i}"), "last", "to", "last"));
+        }
+    }
+    (lines, rows)
+}
+
+#[test]
+fn six_variables_over_two_hundred_candidates() {
+    let (lines, rows) = ring(true);
+    let found = planted(&lines, &rows, 10_000_000).expect("the last of each closes the ring");
+    assert!(found.variables.values().all(|value| *value == Value::from("last")));
+    let (lines, rows) = ring(false);
+    assert_eq!(planted(&lines, &rows, 10_000_000), None);
+}
+
+#[test]
+fn six_disks_of_two_hundred_that_only_the_last_line_tells_apart() {
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..6 {
+        lines.push(columns("disk", &format!("$d{i}"), "size", "$size"));
+        lines.push(columns("disk", &format!("$d{i}"), "slot", &format!("$s{i}=gt({i})")));
+    }
+    for k in 0..200 {
+        // Sizes come in groups of five, and one of six at the end.
+        let size = if k >= 194 { 999 } else { k / 5 };
+        rows.push(columns("disk", &format!("d{k}"), "size", &size.to_string()));
+        rows.push(columns("disk", &format!("d{k}"), "slot", "9"));
+    }
+    let found = planted(&lines, &rows, 20_000_000).expect("the last group has six");
+    assert_eq!(found.variables["size"], Value::from("999"));
+    assert_eq!(found.variables["d0"], Value::from("d194"));
+    rows.truncate(rows.len() - 2);
+    assert_eq!(planted(&lines, &rows, 20_000_000), None);
+}
+
+#[test]
+fn a_group_that_cannot_match_is_not_tried_once_for_each_match_of_the_others() {
+    // Three free variables beside an odd ring that two values cannot colour.
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..3 {
+        lines.push(columns("disk", &format!("$d{i}"), "size", "gt(1)"));
+    }
+    for i in 0..7 {
+        lines.push(columns(
+            &format!("r{i}"),
+            &format!("$v{i}"),
+            "k",
+            &format!("$v{}", (i + 1) % 7),
+        ));
+        rows.push(columns(&format!("r{i}"), "0", "k", "1"));
+        rows.push(columns(&format!("r{i}"), "1", "k", "0"));
+    }
+    for k in 0..300 {
+        rows.push(columns("disk", &format!("d{k}"), "size", "5"));
+    }
+    assert_eq!(planted(&lines, &rows, 1_000_000), None);
+}
