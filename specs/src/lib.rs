@@ -13,6 +13,7 @@
 //! admin wants), [`plan`] (what will be done).
 
 pub mod catalog;
+pub mod check;
 pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
