@@ -142,18 +142,6 @@ pub enum StepError {
     Unexpected(String),
 }
 
-/// An error with all its causes, outermost first, one a line: what people and servers are told.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str("\n  because ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 fn disk_state_text(state: DiskState) -> &'static str {
     match state {
         DiskState::Untouched => "nothing was written",
@@ -173,9 +161,9 @@ fn list(errors: &[PreflightError]) -> String {
 
 /// What the walk through the steps has to remember.
 struct Progress {
-    /// Whether the first destructive step has begun.
+    /// Whether the first operation that destroys something has begun.
     destroying: bool,
-    /// Bytes of the role tree, once preflight has asked.
+    /// Bytes of the role tree, once preflight has looked at everything.
     tree_bytes: Option<u64>,
 }
 
@@ -186,7 +174,7 @@ impl Executor<'_> {
         let mut receipt = Receipt::default();
         let mut progress = Progress { destroying: false, tree_bytes: None };
         for step in &plan.steps {
-            if destroys(&step.action) && !progress.destroying {
+            if destroys(&step.action) && progress.tree_bytes.is_none() {
                 let took = self
                     .in_step(PREFLIGHT, false, plan, |executor| {
                         progress.tree_bytes = Some(preflight::check(executor, installation)?);
@@ -194,11 +182,11 @@ impl Executor<'_> {
                     })
                     .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;
                 receipt.steps.push((PREFLIGHT.to_owned(), took));
-                progress.destroying = true;
             }
             let took = self
                 .in_step(&step.id, destroys(&step.action), plan, |executor| {
                     operations(installation, step).iter().try_for_each(|op| {
+                        progress.destroying |= destroys(&step.action) && op.destroys();
                         executor.perform(installation, &step.id, op, progress.tree_bytes)
                     })
                 })
@@ -227,7 +215,7 @@ impl Executor<'_> {
         let began = Instant::now();
         let result = work(self);
         let took = began.elapsed();
-        let error = result.as_ref().err().map(|error| redact(&causes(error), &plan.secrets));
+        let error = result.as_ref().err().map(|error| redact(&chain(error), &plan.secrets));
         let ended = Event::StepEnded { step: id.to_owned(), seconds: took.as_secs_f64(), error };
         self.events.event(ended);
         result.map(|()| took)

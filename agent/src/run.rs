@@ -23,10 +23,11 @@ use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
-use crate::client::{Answer, Client, ClientError, EventSender, Patience};
+use crate::chain;
+use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
-use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET, causes};
+use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
@@ -86,6 +87,7 @@ pub fn run(console: &Console) -> Outcome {
     // A note of an earlier try would be taken for this one's.
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
+    warm_random_numbers();
     let (machine, answer) = match ask(console) {
         Ok(asked) => asked,
         Err(error) => return fail(console, &error),
@@ -108,8 +110,8 @@ pub fn run(console: &Console) -> Outcome {
 /// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
 fn fail(console: &Console, error: &RunError) -> Outcome {
     console.print_durations();
-    console.note(&causes(error));
-    note_failure(console, &crate::chain(error));
+    console.note(&chain(error));
+    note_failure(console, &chain(error));
     Outcome::Failed
 }
 
@@ -121,6 +123,12 @@ fn report_panics() {
         let _ = writeln!(std::io::stderr(), "{text}");
         let _ = fs::write(FAILURE_NOTE, text);
     }));
+}
+
+/// A kernel without a hardware source of random numbers needs a second of work before it gives
+/// any. That second passes while drivers load, not while the server waits for a nonce.
+fn warm_random_numbers() {
+    std::thread::spawn(client::nonce);
 }
 
 /// Everything up to the server's answer.
@@ -137,7 +145,8 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
     name_missing_firmware(console);
-    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root, console)))?;
+    await_late_disks(&root, console);
+    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root)))?;
     let client = Client::new(options.server.clone(), console.clone()).map_err(RunError::Upload)?;
     let answer = console
         .step(&format!("upload to {}", options.server.host), || {
@@ -171,11 +180,16 @@ fn name_missing_firmware(console: &Console) {
     }
 }
 
-fn find_facts(root: &Root, console: &Console) -> (Facts, String) {
-    // Controllers find their disks while the network comes up: wait for the late ones.
+/// Controllers find their disks while the network comes up: the late ones are waited for.
+fn await_late_disks(root: &Root, console: &Console) {
     if drivers::has_udev(root) {
+        console.begin("drivers of late disks");
         drivers::settle(&mut RealRunner, console);
+        console.done("");
     }
+}
+
+fn find_facts(root: &Root) -> (Facts, String) {
     let facts = detect::detect_at(root);
     let disks = detect::disks::names(root).join(" ");
     let detail = format!("{} facts, disks: {disks}", facts.0.len());
@@ -243,7 +257,7 @@ impl Machine {
                 if let Err(error) = told {
                     self.console.note(&format!(
                         "installed, but the server does not know: {}",
-                        crate::chain(&error)
+                        chain(&error)
                     ));
                 }
                 let done = format!(
@@ -286,14 +300,14 @@ impl Machine {
             RunError::Installation(failure) => (failure.step.clone(), failure.disks),
             _ => ("plan".to_owned(), DiskState::Untouched),
         };
-        let error = self.console.redacted(&causes(error));
+        let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
-            self.console.note(&format!("event report: {}", crate::chain(&error)));
+            self.console.note(&format!("event report: {}", chain(&error)));
             self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
         });
         if let Err(error) = told {
-            self.console.note(&format!("the server does not know: {}", crate::chain(&error)));
+            self.console.note(&format!("the server does not know: {}", chain(&error)));
         }
     }
 
@@ -306,7 +320,7 @@ impl Machine {
         match self.load_kernel(&plan.root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&format!("rebooting instead: {}", crate::chain(&error)));
+                self.console.note(&format!("rebooting instead: {}", chain(&error)));
                 Outcome::Installed
             }
         }
@@ -319,7 +333,7 @@ impl Machine {
         match self.load_kernel(root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&causes(&error));
+                self.console.note(&chain(&error));
                 self.console.note("stopped: boot this machine from its disk");
                 Outcome::Stopped
             }
@@ -342,7 +356,7 @@ impl Machine {
             .map_err(|error| error.to_string())
             .and_then(|log| {
                 let uploaded = self.client.upload_log(&name, &log, ticket, LOG_PATIENCE);
-                uploaded.map_err(|error| crate::chain(&error))
+                uploaded.map_err(|error| chain(&error))
             });
         match told {
             Ok(()) => self.console.note(&format!("log uploaded as {name}")),

@@ -13,6 +13,7 @@
 //! admin wants), [`plan`] (what will be done).
 
 pub mod catalog;
+pub mod check;
 pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
@@ -20,6 +21,7 @@ pub mod event;
 pub mod explain;
 pub mod facts;
 pub mod fleet;
+pub mod import;
 pub mod lang;
 pub mod literal;
 pub mod machine;

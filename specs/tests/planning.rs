@@ -182,6 +182,63 @@ proptest! {
     }
 }
 
+/// Strings of the sample `vm.configure`, each replaced by anything below.
+const STRINGS: &[&str] = &[
+    "mysql",
+    "D12-F.1.0.0",
+    "{{ hostname }}",
+    "/dev/{{ disk }}",
+    "root",
+    "rest",
+    "/",
+    "{{ eth }}",
+    "{{ mac }}",
+    "{{ ip }}/{{ netmask }}",
+    "{{ gateway }}",
+    "10.0.2.253",
+    "/etc/motd.d/role",
+    "0644",
+    "console=tty0",
+    "ssh server",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(800))]
+
+    #[test]
+    fn any_string_anywhere_is_refused_or_harmless(
+        string in prop::sample::select(STRINGS.to_vec()),
+        text in prop_oneof![
+            "[^\"\\\\{}\\p{Cc}]{0,70}",
+            "[0-9]{1,20}(MiB|GB|%|)",
+            "[0-9.:/a-f]{0,40}",
+            "[a-z/.-]{0,20}",
+        ],
+    ) {
+        let sample = include_str!("../profiles/vm.configure");
+        let quoted = format!("\"{string}\"");
+        prop_assert!(sample.contains(&quoted));
+        let sample = sample.replacen(&quoted, &format!("\"{text}\""), 1);
+        let names = ["disk", "eth", "mac", "ip", "netmask", "gateway", "hostname"];
+        let values =
+            ["nvme0n1", "eth0", "52:54:00:00:00:01", "10.0.2.103", "24", "10.0.2.2", "host03"];
+        let variables: Variables =
+            names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        if let Ok(plan) = plan_of(&sample, &facts("bios", &[(16 << 30, 512)]), &variables) {
+            prop_assert_eq!(lint(&plan), []);
+            prop_assert_eq!(plan.disks.len(), 1);
+            // One file each, whatever the text: fstab's lines are as many as there are mounts.
+            for step in &plan.steps {
+                if let Action::WriteFile { file } = &step.action
+                    && file.path == "/etc/fstab"
+                {
+                    prop_assert_eq!(file.content.lines().count(), 3);
+                }
+            }
+        }
+    }
+}
+
 /// Random layouts must not all be refused, or the properties above would say nothing.
 #[test]
 fn enough_random_layouts_can_be_planned() {

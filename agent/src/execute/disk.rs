@@ -16,6 +16,7 @@ pub(super) fn clear(disk: &str) -> Vec<Op> {
     vec![
         Op::Release { disk: disk.to_owned() },
         Op::System(SystemCall::Claim { disk: disk.to_owned() }),
+        Op::ForgetPartitions { disk: disk.to_owned() },
         Op::Run(wipe),
         Op::System(SystemCall::ZeroEnds { disk: disk.to_owned() }),
         Op::SettleUdev,

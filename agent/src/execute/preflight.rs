@@ -153,7 +153,10 @@ fn check_tools(root: &Root, installation: &Installation<'_>) -> Option<Preflight
                 Op::Run(cmd) | Op::Fetch(cmd) => needed.extend(tool(&cmd)),
                 Op::RunFirst(cmds) => needed.extend(cmds.iter().filter_map(tool)),
                 Op::Release { disk } => {
-                    needed.extend(release::commands(root, &disk).iter().filter_map(tool));
+                    needed.extend(release::stopping(root, &disk).iter().filter_map(tool));
+                }
+                Op::ForgetPartitions { disk } => {
+                    needed.extend(release::forgetting(root, &disk).iter().filter_map(tool));
                 }
                 Op::SettleUdev if root.exists("/run/udev/control") => needed.push(Tool::Udevadm),
                 Op::AddBootEntry { .. } => needed.push(Tool::Efibootmgr),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cmdb::Entry;
-use crate::facts::Facts;
+use crate::facts::{Fact, Facts};
 use crate::machine::Record;
 use crate::state::Count;
 use crate::units::Name;
@@ -58,13 +58,21 @@ pub enum Change {
 /// What tells two lists of facts apart without keeping them: 128 bits in hexadecimal.
 pub fn facts_digest(facts: &Facts) -> String {
     let mut hasher = blake3::Hasher::new();
-    for fact in &facts.0 {
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for Fact(class, name, key, value) in &facts.0 {
+        for text in [class, name, key] {
+            add(text);
+        }
         // `8` and `"8"` are stored differently.
-        let is_text = matches!(fact.3, Value::Text(_));
-        hasher.update(&[u8::from(is_text)]);
-        for text in [&fact.0, &fact.1, &fact.2, &fact.3.as_text()] {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
+        match value {
+            Value::Text(text) => add(text),
+            other => {
+                add("not text");
+                add(&other.as_text());
+            }
         }
     }
     hasher.finalize().to_hex()[..32].to_owned()
