@@ -6,6 +6,7 @@ use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
 use crate::catalog::{self, Loaded};
 use crate::cmdb::{Choice, Claimant, Entry};
 use crate::diagnostic::Diagnostic;
+use crate::explain;
 use crate::facts::Facts;
 use crate::lang::Spec;
 use crate::machine::{Assignment, Holding, Identity, Phase, Record, Seconds, system_name};
@@ -25,6 +26,8 @@ const PROFILE_VARIABLE: &str = "edeploy-profile";
 enum No {
     /// It does not fit; the next one may.
     Fit(String),
+    /// The facts do not satisfy its spec; [`World::why`] finds the reason if it is told.
+    Mismatch,
     /// It fits and has nothing left to give; the next one may.
     Left(String),
     /// It fits, and what is wrong with it must be mended first: no other profile is tried.
@@ -96,6 +99,12 @@ impl World {
         }
     }
 
+    /// Why the facts do not satisfy the spec of a profile.
+    fn why(&self, profile: &Name, upload: &Upload<'_>) -> String {
+        let spec = self.catalog.profile(profile).and_then(|files| files.specs.good());
+        spec.map_or_else(String::new, |spec| explain::reason(&upload.matcher, spec))
+    }
+
     /// Whether a profile would be given to the machine, and what.
     fn offer(&self, profile: &Name, record: &Record, upload: &Upload<'_>) -> Result<Offer, No> {
         let files = self.catalog.profile(profile);
@@ -111,7 +120,7 @@ impl World {
             (Ok(matched), _) => matched.variables,
             // An assignment by hand is the operator's word for what the facts do not say.
             (Err(_), Some(pin)) if !pin.variables.is_empty() => Variables::new(),
-            (Err(no), _) => return Err(No::Fit(no.to_string())),
+            (Err(_), _) => return Err(No::Mismatch),
         };
         let pinned = pin.map(|pin| &pin.variables);
         variables.extend(pinned.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
@@ -296,7 +305,11 @@ impl Upload<'_> {
         }
         match draft.world.offer(&profile, &record, self) {
             Ok(offer) => self.give(draft, record, offer),
-            Err(No::Fit(reason) | No::Left(reason)) => {
+            Err(no @ (No::Fit(_) | No::Left(_) | No::Mismatch)) => {
+                let reason = match no {
+                    No::Fit(reason) | No::Left(reason) | No::Stop { reason, .. } => reason,
+                    No::Mismatch => draft.world.why(&profile, self),
+                };
                 let reason =
                     format!("{name} was given {profile}, which no longer fits: {reason}; {advice}");
                 self.refuse_bound(draft, record, 422, reason)
@@ -319,7 +332,8 @@ impl Upload<'_> {
 
     /// The machine holds nothing: the first profile that fits and has something left.
     fn begin(&self, draft: Draft<'_>, record: Record) -> Decision {
-        let mut profiles = Vec::new();
+        let mut profiles: Vec<ProfileRefusal> = Vec::new();
+        let mut mismatches = Vec::new();
         let (mut wanted, mut fitted) = (false, false);
         for profile in candidates(draft.world, &record) {
             if draft.count(&profile).is_none_or(|count| !count.is_available()) {
@@ -331,6 +345,10 @@ impl Upload<'_> {
             let reason = match draft.world.offer(&profile, &record, self) {
                 Ok(offer) => return self.give(draft, record, offer),
                 Err(No::Fit(reason)) => reason,
+                Err(No::Mismatch) => {
+                    mismatches.push((profiles.len(), profile.clone()));
+                    String::new()
+                }
                 Err(No::Left(reason)) => {
                     fitted = true;
                     reason
@@ -338,6 +356,7 @@ impl Upload<'_> {
                 Err(No::Stop { status, reason }) => {
                     profiles
                         .push(ProfileRefusal { profile: profile.into(), reason: reason.clone() });
+                    self.tell(draft.world, &mut profiles, &mismatches);
                     let refused = Refused { status, reason, profiles };
                     return self.unmatched(draft, record, refused);
                 }
@@ -349,8 +368,16 @@ impl Upload<'_> {
             (true, false) => (422, "no profile fits this machine"),
             (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
         };
+        self.tell(draft.world, &mut profiles, &mismatches);
         let refused = Refused { status, reason: reason.to_owned(), profiles };
         self.unmatched(draft, record, refused)
+    }
+
+    /// Fills in why the profiles at these places do not match, now that it will be read.
+    fn tell(&self, world: &World, profiles: &mut [ProfileRefusal], mismatches: &[(usize, Name)]) {
+        for (place, profile) in mismatches {
+            profiles[*place].reason = world.why(profile, self);
+        }
     }
 
     fn unmatched(&self, mut draft: Draft<'_>, mut record: Record, refused: Refused) -> Decision {
