@@ -28,7 +28,11 @@ fn fails_untouched(site: &Site, bytes: u64, texts: &[&str]) -> Result<()> {
     vm.wait_for_end(Duration::from_secs(60))?;
     let console = vm.console().text();
     for text in texts {
-        ensure!(console.contains(text), "`{text}` is not on the console:\n{}", vm.console().tail(40));
+        ensure!(
+            console.contains(text),
+            "`{text}` is not on the console:\n{}",
+            vm.console().tail(40)
+        );
     }
     ensure!(checksum(image)? == before, "the disk has changed");
     Ok(())

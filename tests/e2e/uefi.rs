@@ -2,9 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::disk::DiskState;
-use lab::installation::{
-    disk_only, install, memory_needed, promised, shut_down, wait_for_login,
-};
+use lab::installation::{disk_only, install, memory_needed, promised, shut_down, wait_for_login};
 use lab::process::Lifetime;
 use lab::proof::{Promise, prove};
 use lab::site::{Overrides, Site};
