@@ -102,7 +102,6 @@ fn main() {
             let who = Claimant {
                 holder: Box::new(|_| None),
                 machine: None,
-                own: None,
                 identifies: Box::new(|_| true),
             };
             assert_eq!(cmdb.choose(&wanted, &wanted, &who), Choice::Entry(899));

@@ -49,9 +49,6 @@ pub(crate) struct Replacement {
     pending: Vec<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
-/// From this many files on, one `syncfs` is cheaper than an `fsync` for each.
-const SYNC_EACH_UP_TO: usize = 8;
-
 /// The suffix of files that are being written. A leftover of a kill is overwritten.
 const TEMPORARY: &str = ".edeploy-new";
 
@@ -83,17 +80,12 @@ impl Replacement {
     pub(crate) fn commit(mut self) -> io::Result<()> {
         let mut folders: Vec<std::path::PathBuf> = Vec::new();
         for (temporary, path) in &self.pending {
-            if self.pending.len() <= SYNC_EACH_UP_TO {
-                File::open(temporary)?.sync_all()?;
-            }
+            // The first of these commits what all were written with; the others find it done.
+            // `syncfs` would wait for whatever else is being written to the file system.
+            File::open(temporary)?.sync_all()?;
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             if !folders.contains(&folder) {
                 folders.push(folder);
-            }
-        }
-        if self.pending.len() > SYNC_EACH_UP_TO {
-            for folder in &folders {
-                nix::unistd::syncfs(File::open(folder)?)?;
             }
         }
         for (temporary, path) in std::mem::take(&mut self.pending) {

@@ -63,6 +63,17 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Holds the lock until the value is dropped; `None` when someone else does already.
+    pub(super) fn try_hold(self) -> io::Result<Option<Lock>> {
+        match self.file.try_lock_exclusive() {
+            Ok(()) => Ok(Some(self)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         // Closing the file would do the same; there is nothing to be done about an error.

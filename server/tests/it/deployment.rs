@@ -113,11 +113,6 @@ pub fn profiles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/profiles")
 }
 
-pub fn fixture(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/corpus").join(name);
-    std::fs::read_to_string(path).unwrap()
-}
-
 pub fn entries_cmdb(entries: u32) -> String {
     let list: Vec<String> = (0..entries)
         .map(|n| {

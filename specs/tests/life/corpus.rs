@@ -147,12 +147,8 @@ fn entries_are_chosen_as_by_the_original_but_for_its_traps() {
         let keys = if forced { variables(&case["pref"]) } else { Variables::new() };
         let names = if forced { &keys } else { &vars }.keys().cloned().collect();
         let mut cmdb = Cmdb::parse("x.cmdb", &case["entries"].to_string(), &names).unwrap();
-        let who = Claimant {
-            holder: Box::new(|_| None),
-            machine: None,
-            own: None,
-            identifies: Box::new(|_| true),
-        };
+        let who =
+            Claimant { holder: Box::new(|_| None), machine: None, identifies: Box::new(|_| true) };
         let picked = match cmdb.choose(&keys, &vars, &who) {
             Choice::Entry(position) => Some(position),
             Choice::Unknown | Choice::Exhausted => None,

@@ -1,7 +1,7 @@
 //! Secrets stay home.
 
 use specs::fleet::Change;
-use specs::secret::{REDACTED, is_secret_key, redacted_text};
+use specs::secret::{REDACTED, is_secret_key, redacted_record, redacted_text};
 use specs::value::Value;
 
 use crate::hall::{Hall, mac, machine};
@@ -42,5 +42,7 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
         _ => None,
     });
     assert_eq!(stored.as_deref(), Some(REDACTED));
+    let shown = format!("{:?}", redacted_record(hall.record("host03")));
+    assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
 }
