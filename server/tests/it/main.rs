@@ -5,7 +5,6 @@
 mod crash;
 mod deployment;
 mod faults;
-mod http;
 mod processes;
 mod protocol;
 mod scenarios;
