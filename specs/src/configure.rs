@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::diagnostic::Diagnostic;
 use crate::wire::ron_options;
 use places::Places;
+pub use places::is_python;
 
 /// A configure file that was read without a finding.
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ pub mod event;
 pub mod explain;
 pub mod facts;
 pub mod fleet;
+pub mod import;
 pub mod lang;
 pub mod literal;
 pub mod machine;

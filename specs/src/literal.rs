@@ -10,6 +10,7 @@
 //! What the literals mean belongs to their readers: `lang` (specs), `cmdb`, `state`, `facts`.
 //! Typed RON files (configure, plans, records) are read by the `ron` crate instead.
 
+mod convert;
 mod edit;
 mod escape;
 mod lexer;

@@ -1,8 +1,9 @@
-//! Every sample profile on every kind of machine it is meant for, against the plan it gave
-//! last: what a person would read, and every file that would be written.
+//! Every sample profile on every kind of machine it is meant for: its spec list matched, its
+//! CMDB asked, and the plan compared with the one it gave last: what a person would read, and every file that would be written.
 //!
 //! `UPDATE_EXPECT=1 cargo test -p specs --test golden` accepts new plans; the diff is the review.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "the ban on I/O is for the crate, not its tests")]
 
 use std::collections::BTreeMap;
@@ -11,13 +12,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
+use specs::catalog::lookup_keys;
+use specs::cmdb::{Choice, Claimant, Cmdb};
 use specs::configure::Configure;
 use specs::facts::Facts;
+use specs::lang::Spec;
+use specs::matching;
 use specs::plan::build::{Inputs, plan};
 use specs::plan::lint::lint;
 use specs::plan::{Action, Plan};
+use specs::state::State;
 use specs::units::Token;
-use specs::value::{Value, Variables};
+use specs::value::Variables;
 use specs::wire::{ron_options, to_ron};
 
 /// One sample profile on one machine.
@@ -28,99 +34,52 @@ struct Case {
     firmware: &'static str,
     /// Name, size in GiB, logical sector size.
     disks: &'static [(&'static str, i64, i64)],
-    variables: &'static [(&'static str, &'static str)],
 }
 
-const VM: &[(&str, &str)] = &[
-    ("disk", "vda"),
-    ("eth", "eth0"),
-    ("gateway", "10.0.2.2"),
-    ("hostname", "host03"),
-    ("ip", "10.0.2.103"),
-    ("mac", "52:54:00:00:00:01"),
-    ("netmask", "255.255.255.0"),
-];
-
-const STORAGE: &[(&str, &str)] = &[
-    ("disk1", "sda"),
-    ("disk2", "sdb"),
-    ("disk3", "sdc"),
-    ("eth", "eth0"),
-    ("hostname", "store1.example.org"),
-    ("ip", "192.0.2.11"),
-    ("mac", "52:54:00:00:00:01"),
-];
-
-const WEB: &[(&str, &str)] = &[
-    ("disk", "nvme0n1"),
-    ("eth-front", "eth0"),
-    ("hostname", "web07"),
-    ("mac-front", "52:54:00:00:00:01"),
-];
-
 const CASES: &[Case] = &[
-    Case {
-        directory: "profiles",
-        profile: "vm",
-        firmware: "bios",
-        disks: &[("vda", 10, 512)],
-        variables: VM,
-    },
+    Case { directory: "profiles", profile: "vm", firmware: "bios", disks: &[("vda", 10, 512)] },
     Case {
         directory: "profiles",
         profile: "vm",
         firmware: "uefi",
         disks: &[("vda", 10, 512), ("vdb", 20, 512)],
-        variables: VM,
     },
-    Case {
-        directory: "profiles",
-        profile: "vm",
-        firmware: "uefi",
-        disks: &[("vda", 10, 4096)],
-        variables: VM,
-    },
+    Case { directory: "profiles", profile: "vm", firmware: "uefi", disks: &[("vda", 10, 4096)] },
     Case {
         directory: "profiles/examples",
         profile: "storage",
         firmware: "bios",
         disks: &[("sda", 16, 512), ("sdb", 100, 512), ("sdc", 100, 512)],
-        variables: STORAGE,
     },
     Case {
         directory: "profiles/examples",
         profile: "storage",
         firmware: "uefi",
         disks: &[("sda", 16, 512), ("sdb", 8000, 4096), ("sdc", 8000, 4096)],
-        variables: STORAGE,
     },
     Case {
         directory: "profiles/examples",
         profile: "web",
         firmware: "bios",
         disks: &[("nvme0n1", 64, 512)],
-        variables: WEB,
     },
     Case {
         directory: "profiles/examples",
         profile: "web",
         firmware: "uefi",
         disks: &[("nvme0n1", 64, 4096)],
-        variables: WEB,
     },
     Case {
         directory: "profiles/examples",
         profile: "legacy",
         firmware: "bios",
         disks: &[("sda", 4, 512)],
-        variables: &[("disk", "sda"), ("hostname", "old-faithful"), ("tag", "LEGACY1")],
     },
     Case {
         directory: "profiles/examples",
         profile: "legacy",
         firmware: "bios",
         disks: &[("mmcblk0", 4, 512)],
-        variables: &[("disk", "mmcblk0"), ("hostname", "old-faithful"), ("tag", "LEGACY1")],
     },
 ];
 
@@ -145,19 +104,41 @@ impl Case {
             facts.push("disk", name, "logical_block_size", *sector);
             facts.push("disk", name, "serial", format!("S-{name}"));
         }
+        facts.push("network", "eth0", "ipv4", "10.0.2.15");
         facts.push("network", "eth0", "serial", "52:54:00:00:00:01");
+        facts.push("system", "product", "serial", "LEGACY1");
         facts
     }
 
+    fn read(&self, file: &str) -> String {
+        let path = root().join(self.directory).join(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// What the profile's spec list binds on this machine, with the entry its CMDB gives.
     fn variables(&self) -> Variables {
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), Value::from(*value));
-        self.variables.iter().map(pair).collect()
+        let (specs, cmdb) = (format!("{}.specs", self.profile), format!("{}.cmdb", self.profile));
+        let spec = Spec::parse(&specs, &self.read(&specs)).unwrap();
+        let found = matching::find(&spec, &self.facts())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name()));
+        let cmdb = Cmdb::parse(&cmdb, &self.read(&cmdb), &lookup_keys(&spec)).unwrap();
+        let nobody = Claimant {
+            holder: Box::new(|_| None),
+            machine: None,
+            own: None,
+            identifies: Box::new(|_| false),
+        };
+        let Choice::Entry(position) = cmdb.choose(&found.cmdb_variables, &found.variables, &nobody)
+        else {
+            panic!("{} gives no entry", self.profile);
+        };
+        cmdb.entry(position).unwrap().bound_to(&found.variables).variables()
     }
 
     fn configure(&self) -> Configure {
         let file = format!("{}.configure", self.profile);
-        let text = fs::read_to_string(root().join(self.directory).join(&file)).unwrap();
-        Configure::parse(&file, &text).unwrap_or_else(|findings| panic!("{findings:#?}"))
+        Configure::parse(&file, &self.read(&file))
+            .unwrap_or_else(|findings| panic!("{findings:#?}"))
     }
 
     fn plan(&self) -> Plan {
@@ -165,10 +146,7 @@ impl Case {
         let scripts: BTreeMap<String, String> = configure
             .scripts()
             .into_iter()
-            .map(|name| {
-                let text = fs::read_to_string(root().join(self.directory).join(name)).unwrap();
-                (name.to_owned(), text)
-            })
+            .map(|name| (name.to_owned(), self.read(name)))
             .collect();
         let inputs = Inputs {
             facts: &self.facts(),
@@ -232,6 +210,13 @@ fn every_sample_profile_is_planned_here() {
                 assert!(path.with_extension("configure").exists(), "{}", path.display());
             }
         }
+    }
+    for directory in ["profiles", "profiles/examples"] {
+        let text = fs::read_to_string(root().join(directory).join("state")).unwrap();
+        let state = State::parse("state", &text).unwrap();
+        let counted: Vec<(&str, String)> =
+            state.profiles().map(|(name, _)| (directory, name.to_string())).collect();
+        assert!(counted.iter().all(|profile| profiles.contains(profile)), "{counted:?}");
     }
     assert_eq!(profiles.len(), 4);
     for (directory, profile) in profiles {

@@ -1,6 +1,8 @@
 //! Properties of planning, over random configure files and disks: a plan is lint-clean, the same
 //! every time, never larger than its disks; a refusal has a place; nothing panics.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -62,17 +64,22 @@ fn partition() -> impl Strategy<Value = (String, &'static str)> {
 fn disk_text(
     position: usize,
     table: &str,
-    boot: bool,
+    boot: u8,
     partitions: &[(String, &'static str)],
 ) -> String {
-    let boot = if boot { "boot: auto, " } else { "" };
+    // Nearly always on the first disk alone, where the root file system is.
+    let likely = if position == 0 { 90 } else { 5 };
+    let boot = if boot < likely { "boot: auto, " } else { "" };
     let partitions: String = partitions
         .iter()
         .enumerate()
         .map(|(number, (size, kind))| {
             let usage = match *kind {
+                "swap" | "bios_boot" | "esp" if (position, number) == (0, 0) => {
+                    "filesystem(type: ext4, mount: \"/\")".to_owned()
+                }
                 "swap" | "bios_boot" | "esp" => (*kind).to_owned(),
-                kind if position == 0 && number == 0 => {
+                kind if (position, number) == (0, 0) => {
                     format!("filesystem(type: {kind}, mount: \"/\")")
                 }
                 kind => format!("filesystem(type: {kind}, mount: \"/m{position}/p{number}\")"),
@@ -85,12 +92,13 @@ fn disk_text(
     )
 }
 
-/// The parts of a random configure file: per disk its table, `boot: auto`, and partitions.
-type Layout = Vec<(&'static str, bool, Vec<(String, &'static str)>)>;
+/// The parts of a random configure file: per disk its table, how likely `boot: auto` is, and
+/// partitions.
+type Layout = Vec<(&'static str, u8, Vec<(String, &'static str)>)>;
 
 fn layout() -> impl Strategy<Value = Layout> {
     let table = prop::sample::select(vec!["gpt", "gpt", "gpt", "msdos"]);
-    prop::collection::vec((table, any::<bool>(), prop::collection::vec(partition(), 1..6)), 1..4)
+    prop::collection::vec((table, 0..100_u8, prop::collection::vec(partition(), 1..6)), 1..4)
 }
 
 fn machine() -> impl Strategy<Value = (&'static str, Vec<Disk>)> {
@@ -169,6 +177,63 @@ proptest! {
                     _ => None,
                 });
                 prop_assert_eq!(content, Some(&format!("{value}\n")));
+            }
+        }
+    }
+}
+
+/// Strings of the sample `vm.configure`, each replaced by anything below.
+const STRINGS: &[&str] = &[
+    "mysql",
+    "D12-F.1.0.0",
+    "{{ hostname }}",
+    "/dev/{{ disk }}",
+    "root",
+    "rest",
+    "/",
+    "{{ eth }}",
+    "{{ mac }}",
+    "{{ ip }}/{{ netmask }}",
+    "{{ gateway }}",
+    "10.0.2.253",
+    "/etc/motd.d/role",
+    "0644",
+    "console=tty0",
+    "ssh server",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(800))]
+
+    #[test]
+    fn any_string_anywhere_is_refused_or_harmless(
+        string in prop::sample::select(STRINGS.to_vec()),
+        text in prop_oneof![
+            "[^\"\\\\{}\\p{Cc}]{0,70}",
+            "[0-9]{1,20}(MiB|GB|%|)",
+            "[0-9.:/a-f]{0,40}",
+            "[a-z/.-]{0,20}",
+        ],
+    ) {
+        let sample = include_str!("../profiles/vm.configure");
+        let quoted = format!("\"{string}\"");
+        prop_assert!(sample.contains(&quoted));
+        let sample = sample.replacen(&quoted, &format!("\"{text}\""), 1);
+        let names = ["disk", "eth", "mac", "ip", "netmask", "gateway", "hostname"];
+        let values =
+            ["nvme0n1", "eth0", "52:54:00:00:00:01", "10.0.2.103", "24", "10.0.2.2", "host03"];
+        let variables: Variables =
+            names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        if let Ok(plan) = plan_of(&sample, &facts("bios", &[(16 << 30, 512)]), &variables) {
+            prop_assert_eq!(lint(&plan), []);
+            prop_assert_eq!(plan.disks.len(), 1);
+            // One file each, whatever the text: fstab's lines are as many as there are mounts.
+            for step in &plan.steps {
+                if let Action::WriteFile { file } = &step.action
+                    && file.path == "/etc/fstab"
+                {
+                    prop_assert_eq!(file.content.lines().count(), 3);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use server::admin::{commands, machines};
+use server::admin::{commands, machines, match_cmd};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use tracing_subscriber::EnvFilter;
@@ -146,6 +146,28 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Match one spec list against one list of facts, and say why not
+    #[command(after_help = "Example:\n  edeploy-server match vm.specs host03.hw")]
+    Match {
+        /// A spec list in either syntax
+        specs: PathBuf,
+        /// Facts as JSON or literals; `-` for standard input
+        facts: PathBuf,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the entries that a CMDB expression expands to, one a line
+    #[command(
+        after_help = "Example:\n  edeploy-server generate \"generate({'ip': '10.0.0.1-9'})\""
+    )]
+    Generate {
+        /// A call of `generate`, or a list of mappings
+        expression: String,
+        /// One JSON list
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What a command answered, for the exit code.
@@ -218,6 +240,21 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         }
         Command::Sync { deployment } => {
             open(&deployment)?.sync()?;
+            Ok(Outcome::Done)
+        }
+        Command::Match { specs, facts, json } => {
+            let name = specs.display().to_string();
+            let text =
+                std::fs::read_to_string(&specs).with_context(|| format!("cannot read {name}"))?;
+            let spec = specs::lang::Spec::parse(&name, &text)?;
+            let verdict = match_cmd::verdict(&spec, &commands::read_facts(&facts)?);
+            print(&if json { serde_json::to_string_pretty(&verdict.json)? } else { verdict.text })?;
+            Ok(if verdict.matched { Outcome::Done } else { Outcome::No })
+        }
+        Command::Generate { expression, json } => {
+            let entries = match_cmd::entries(&expression)?;
+            let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
             Ok(Outcome::Done)
         }
         Command::Plan { config, paths, json } => {

@@ -128,6 +128,9 @@ pub fn clash<'a>(names: impl Iterator<Item = &'a str>) -> Option<TemplateError> 
 ///
 /// [`TemplateError::Syntax`] and [`TemplateError::Dashed`].
 pub fn check(text: &str) -> Result<(), TemplateError> {
+    if is_plain(text) {
+        return Ok(());
+    }
     environment()
         .template_from_str(text)
         .map_err(|error| TemplateError::Syntax { detail: detail(&error) })?;
@@ -137,8 +140,16 @@ pub fn check(text: &str) -> Result<(), TemplateError> {
     }
 }
 
+/// Whether a string is its own text: nothing in it begins an expression, block or comment.
+fn is_plain(text: &str) -> bool {
+    !text.contains('{')
+}
+
 /// The variables a template uses, as [`identifier`]s, without `item`.
 pub fn variables(text: &str) -> BTreeSet<String> {
+    if is_plain(text) {
+        return BTreeSet::new();
+    }
     let environment = environment();
     let plain = environment.template_from_str(text).map(|template| {
         template.undeclared_variables(false).into_iter().collect::<BTreeSet<String>>()
@@ -195,15 +206,7 @@ impl<'a> Scope<'a> {
     ///
     /// Any [`TemplateError`].
     pub fn render(&self, text: &str, shape: Shape) -> Result<String, TemplateError> {
-        check(text)?;
-        if text.contains('{') {
-            self.check_values(text, shape)?;
-        }
-        let environment = environment();
-        let rendered = environment
-            .template_from_str(text)
-            .and_then(|template| template.render(self.context()))
-            .map_err(|error| self.explain(text, &error))?;
+        let rendered = if is_plain(text) { text.to_owned() } else { self.evaluate(text, shape)? };
         if rendered.len() > MAX_LENGTH {
             return Err(TemplateError::Failed {
                 detail: "the text is longer than 1 MiB".to_owned(),
@@ -214,6 +217,15 @@ impl<'a> Scope<'a> {
             return Err(TemplateError::Failed { detail });
         }
         Ok(rendered)
+    }
+
+    fn evaluate(&self, text: &str, shape: Shape) -> Result<String, TemplateError> {
+        check(text)?;
+        self.check_values(text, shape)?;
+        environment()
+            .template_from_str(text)
+            .and_then(|template| template.render(self.context()))
+            .map_err(|error| self.explain(text, &error))
     }
 
     fn context(&self) -> minijinja::Value {

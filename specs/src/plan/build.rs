@@ -2,8 +2,8 @@
 //! everything that will be done, with absolute sizes and decided identifiers.
 //!
 //! Responsible for the order of the steps and for every refusal that can be known beforehand.
-//! [`disks`] looks disks up and [`geometry`] places partitions, [`system`] writes what the
-//! installed system needs to start, [`network`] what it needs to be reached, [`admin`] what the
+//! `disks` looks disks up and `geometry` places partitions, `system` writes what the
+//! installed system needs to start, `network` what it needs to be reached, `admin` what the
 //! admin adds. Not here: which profile fits and which CMDB entry is taken.
 
 mod admin;

@@ -1,0 +1,260 @@
+//! Carries a plan out: translates each step into operations and performs them one after another.
+//!
+//! The translation ([`operations`]) is pure: what a dry run shows is what happens. Performing
+//! makes no choices; it stops at the first surprise. Just before the first step that destroys
+//! something, [`preflight`] looks at the machine once more, so that a plan which cannot be
+//! carried out destroys nothing. The boot loader is the last thing written, and when anything
+//! fails after the first destructive step, what could boot is cleared from the disks
+//! ([`DiskState`]): the machine described, or no machine.
+//!
+//! Deliberately not here: what should be on the disks (`specs::plan`), talking to the server,
+//! and what happens to the machine afterwards.
+
+mod boot;
+mod device;
+mod disk;
+mod op;
+mod origin;
+mod perform;
+mod preflight;
+mod redact;
+mod release;
+mod rsync;
+mod system;
+mod translate;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use specs::event::{DiskState, Event};
+use specs::facts::Facts;
+use specs::plan::{Action, Plan};
+
+pub use device::DiskIdentity;
+pub use op::Op;
+pub use origin::Origin;
+pub use preflight::PreflightError;
+pub use redact::redact;
+pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
+pub use translate::{finishing, operations};
+pub(crate) use tree::{CONF, RECORDS};
+
+use crate::chain;
+use crate::world::{CmdError, Root, Runner};
+
+/// Where the tree being installed is mounted, unless somebody says otherwise.
+pub const TARGET: &str = "/mnt/target";
+
+/// Hears what happens, as it happens. Texts are free of [`Plan::secrets`].
+pub trait EventSink {
+    /// One step started, progressed or ended.
+    fn event(&mut self, event: Event);
+}
+
+/// Everything the executor works on and with, beside the world.
+#[derive(Debug, Clone)]
+pub struct Installation<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// What the machine is, for its records; `None` when only the plan is known.
+    pub facts: Option<&'a Facts>,
+    /// Where the tree comes from.
+    pub origin: &'a Origin,
+    /// The log so far, to be kept on the installed system.
+    pub log: Option<&'a Path>,
+    /// Where the tree is mounted.
+    pub target: PathBuf,
+}
+
+/// Carries plans out.
+#[expect(missing_debug_implementations, reason = "the seams to the world have nothing to show")]
+pub struct Executor<'a> {
+    /// Starts the commands.
+    pub runner: &'a mut dyn Runner,
+    /// Asks the kernel.
+    pub system: &'a mut dyn System,
+    /// The machine: `/sys`, `/proc`, `/dev` and the tools.
+    pub root: Root,
+    /// Is told what happens.
+    pub events: &'a mut dyn EventSink,
+}
+
+/// What was done, and how long each step took, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Receipt {
+    /// Step and duration.
+    pub steps: Vec<(String, Duration)>,
+}
+
+/// Why an installation failed, and what it left behind.
+#[derive(Debug, thiserror::Error)]
+#[error("step `{step}` failed; disks: {}{}", disk_state_text(*disks), clearing_text(clearing.as_deref()))]
+pub struct Failure {
+    /// [`specs::plan::Step::id`], [`PREFLIGHT`] or [`FINISH`].
+    pub step: String,
+    /// In which state the disks of the plan are now.
+    pub disks: DiskState,
+    /// Why the disks could not be cleared after the failure, when that failed as well.
+    pub clearing: Option<Box<StepError>>,
+    /// The first error: the reason for everything else.
+    #[source]
+    pub error: Box<StepError>,
+}
+
+/// The name of the look at the machine just before the first destructive step.
+pub const PREFLIGHT: &str = "preflight";
+
+/// The name of the last thing an installation does: unmount and flush.
+pub const FINISH: &str = "finish";
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The machine is not as the plan wants it. Nothing was written.
+    #[error("the plan cannot be carried out on this machine, nothing was written: {}", list(.0))]
+    Preflight(Vec<PreflightError>),
+    /// A command failed.
+    #[error("cannot {why}")]
+    Command {
+        /// What it was good for.
+        why: String,
+        /// What happened.
+        #[source]
+        source: CmdError,
+    },
+    /// The kernel refused something.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// A file could not be read or written.
+    #[error("cannot {attempt} `{}`", path.display())]
+    File {
+        /// What was attempted: `write`, `read`.
+        attempt: &'static str,
+        /// The file, as it is called outside the tree being installed.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What a tool left is not what it should be.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+fn disk_state_text(state: DiskState) -> &'static str {
+    match state {
+        DiskState::Untouched => "nothing was written",
+        DiskState::Cleared => "cleared, nothing on them boots",
+        DiskState::Unknown => "UNKNOWN, look before booting from them",
+    }
+}
+
+fn clearing_text(error: Option<&StepError>) -> String {
+    error.map(|error| format!(" (clearing failed: {})", chain(error))).unwrap_or_default()
+}
+
+fn list(errors: &[PreflightError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+    lines.join("; ")
+}
+
+/// What the walk through the steps has to remember.
+struct Progress {
+    /// Whether the first operation that destroys something has begun.
+    destroying: bool,
+    /// Bytes of the role tree, once preflight has looked at everything.
+    tree_bytes: Option<u64>,
+}
+
+impl Executor<'_> {
+    /// Carries the plan out, to the flushed and unmounted disks. An error says what was left.
+    pub fn execute(&mut self, installation: &Installation<'_>) -> Result<Receipt, Failure> {
+        let plan = installation.plan;
+        let mut receipt = Receipt::default();
+        let mut progress = Progress { destroying: false, tree_bytes: None };
+        for step in &plan.steps {
+            if destroys(&step.action) && progress.tree_bytes.is_none() {
+                let took = self
+                    .in_step(PREFLIGHT, false, plan, |executor| {
+                        progress.tree_bytes = Some(preflight::check(executor, installation)?);
+                        Ok(())
+                    })
+                    .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;
+                receipt.steps.push((PREFLIGHT.to_owned(), took));
+            }
+            let took = self
+                .in_step(&step.id, destroys(&step.action), plan, |executor| {
+                    operations(installation, step).iter().try_for_each(|op| {
+                        progress.destroying |= destroys(&step.action) && op.destroys();
+                        executor.perform(installation, &step.id, op, progress.tree_bytes)
+                    })
+                })
+                .map_err(|error| self.fail(installation, &step.id, error, progress.destroying))?;
+            receipt.steps.push((step.id.clone(), took));
+        }
+        let took = self
+            .in_step(FINISH, false, plan, |executor| {
+                let ops = finishing(installation);
+                ops.iter().try_for_each(|op| executor.perform(installation, FINISH, op, None))
+            })
+            .map_err(|error| self.fail(installation, FINISH, error, progress.destroying))?;
+        receipt.steps.push((FINISH.to_owned(), took));
+        Ok(receipt)
+    }
+
+    /// Tells the events around a step.
+    fn in_step(
+        &mut self,
+        id: &str,
+        destructive: bool,
+        plan: &Plan,
+        work: impl FnOnce(&mut Self) -> Result<(), StepError>,
+    ) -> Result<Duration, StepError> {
+        self.events.event(Event::StepStarted { step: id.to_owned(), destructive });
+        let began = Instant::now();
+        let result = work(self);
+        let took = began.elapsed();
+        let error = result.as_ref().err().map(|error| redact(&chain(error), &plan.secrets));
+        let ended = Event::StepEnded { step: id.to_owned(), seconds: took.as_secs_f64(), error };
+        self.events.event(ended);
+        result.map(|()| took)
+    }
+
+    /// Clears what could boot, when something was begun, and puts both errors together.
+    fn fail(
+        &mut self,
+        installation: &Installation<'_>,
+        step: &str,
+        error: StepError,
+        destroying: bool,
+    ) -> Failure {
+        tracing::error!(step, "{}", redact(&chain(&error), &installation.plan.secrets));
+        // Whatever was mounted before is in the way of clearing, and harmless otherwise.
+        let unmounted = self.system.call(&SystemCall::UnmountBelow(installation.target.clone()));
+        let (disks, clearing) = if destroying {
+            let cleared = unmounted.map_err(StepError::from);
+            let ops = disk::clearing(installation.plan);
+            let cleared = ops.iter().fold(cleared, |so_far, op| {
+                // Every disk is tried, whatever happened to the one before; the first error counts.
+                so_far.and(self.perform(installation, step, op, None))
+            });
+            match cleared {
+                Ok(()) => (DiskState::Cleared, None),
+                Err(error) => (DiskState::Unknown, Some(Box::new(error))),
+            }
+        } else {
+            (DiskState::Untouched, unmounted.err().map(|error| Box::new(error.into())))
+        };
+        Failure { step: step.to_owned(), disks, clearing, error: Box::new(error) }
+    }
+}
+
+/// Whether a step begins to destroy. A file system made on a disk that the plan does not clear
+/// would be such a step too.
+fn destroys(action: &Action) -> bool {
+    action.destroys().is_some() || matches!(action, Action::MakeFilesystem { .. })
+}
+
+#[cfg(test)]
+mod tests;

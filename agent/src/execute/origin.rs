@@ -1,0 +1,36 @@
+//! Where role trees come from.
+
+use specs::plan::Role;
+
+/// The servers of an installation, as the agent's boot arguments or the conf file of an
+/// installed host name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The matching server (`SERV`).
+    pub server: String,
+    /// Host of the rsync daemon (`RSERV`).
+    pub rsync_host: String,
+    /// Its port (`RSERV_PORT`).
+    pub rsync_port: u16,
+    /// Its module, and perhaps a path in it, that holds `<version>/<role>/` (`RPATH`).
+    pub rsync_path: String,
+}
+
+impl Origin {
+    /// The URL of something below a module of the daemon, as rsync wants it. An IPv6 address
+    /// gets its brackets.
+    pub fn url(&self, path: &str) -> String {
+        let host = &self.rsync_host;
+        let path = path.trim_matches('/');
+        if host.contains(':') && !host.starts_with('[') {
+            format!("rsync://[{host}]:{}/{path}/", self.rsync_port)
+        } else {
+            format!("rsync://{host}:{}/{path}/", self.rsync_port)
+        }
+    }
+
+    /// The URL of a role tree.
+    pub fn tree_url(&self, role: &Role) -> String {
+        self.url(&format!("{}/{}/{}", self.rsync_path.trim_matches('/'), role.version, role.name))
+    }
+}

@@ -1,0 +1,319 @@
+//! The last look at the machine before anything is destroyed: is it still the one that the plan
+//! was made for, and can everything in the plan be done?
+//!
+//! All findings are collected, so that a person mends them at once.
+
+use std::collections::BTreeMap;
+
+use specs::facts::Firmware;
+use specs::plan::{self, Action, DiskSize, Plan, PlannedDisk};
+use specs::units::Bytes;
+
+use super::device::{DiskIdentity, holders, kernel_name, partitions, stack};
+use super::op::Op;
+use super::rsync;
+use super::system::{SystemCall, SystemError};
+use super::{Executor, Installation, StepError, operations, release};
+use crate::world::{Cmd, CmdError, Program, Root, Tool, missing_tools};
+
+/// What stands between the plan and the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The plan is of another version of this program.
+    #[error(
+        "the plan has format {found}, this agent reads {}: use an agent of the server's version",
+        plan::FORMAT
+    )]
+    Format {
+        /// Of the plan.
+        found: u32,
+    },
+    /// The plan contradicts itself.
+    #[error("the plan contradicts itself: {0}")]
+    Contradiction(String),
+    /// The boot loader of the plan is not one this machine can boot.
+    #[error("the plan is for {planned:?} firmware, this machine was started by {found:?}")]
+    Firmware {
+        /// Of the plan.
+        planned: Firmware,
+        /// Of the machine.
+        found: Firmware,
+    },
+    /// The initrd lacks programs.
+    #[error("programs are missing: {}", .0.join(", "))]
+    Tools(Vec<String>),
+    /// A disk is not there.
+    #[error("disk `{disk}` is not there")]
+    DiskMissing {
+        /// Path in the plan.
+        disk: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A disk is not the one that was planned.
+    #[error(
+        "disk `{disk}` is another one than planned: its {what} is {found}, planned was {planned}"
+    )]
+    DiskDiffers {
+        /// Path in the plan.
+        disk: String,
+        /// `serial`, `size`, …
+        what: &'static str,
+        /// In the plan.
+        planned: String,
+        /// On the machine.
+        found: String,
+    },
+    /// A disk cannot be written to.
+    #[error("disk `{disk}` is read-only")]
+    ReadOnly {
+        /// Path in the plan.
+        disk: String,
+    },
+    /// Something on a disk is mounted.
+    #[error("disk `{disk}` is in use: {device} is mounted at {at}")]
+    Mounted {
+        /// Path in the plan.
+        disk: String,
+        /// The device on it.
+        device: String,
+        /// Mount point.
+        at: String,
+    },
+    /// Something else holds a disk.
+    #[error("disk `{disk}` is in use")]
+    Claimed {
+        /// Path in the plan.
+        disk: String,
+        /// What the kernel said.
+        #[source]
+        source: SystemError,
+    },
+    /// The role tree cannot be had.
+    #[error("role tree `{url}` cannot be fetched")]
+    Source {
+        /// Where it should be.
+        url: String,
+        /// What rsync said.
+        #[source]
+        source: CmdError,
+    },
+    /// The role tree does not fit.
+    #[error("role tree `{url}` holds {tree}, the file systems of the plan {room}")]
+    TooLarge {
+        /// Where it is.
+        url: String,
+        /// Its files.
+        tree: Bytes,
+        /// All partitions with file systems that are mounted.
+        room: Bytes,
+    },
+}
+
+/// Looks at everything; the size of the role tree in bytes when all is well.
+pub(super) fn check(
+    executor: &mut Executor<'_>,
+    installation: &Installation<'_>,
+) -> Result<u64, StepError> {
+    let plan = installation.plan;
+    let mut errors = Vec::new();
+    if plan.format != plan::FORMAT {
+        errors.push(PreflightError::Format { found: plan.format });
+    }
+    let notes = plan::lint::lint(plan);
+    let wrong = plan::lint::errors(&notes).map(ToString::to_string);
+    errors.extend(wrong.map(PreflightError::Contradiction));
+    errors.extend(check_firmware(&executor.root, plan));
+    errors.extend(check_tools(&executor.root, installation));
+    for disk in &plan.disks {
+        let mut found = check_disk(&executor.root, disk);
+        if found.is_empty() {
+            found.extend(claim(executor, disk));
+        }
+        errors.extend(found);
+    }
+    let tree_bytes = measure(executor, installation).unwrap_or_else(|error| {
+        errors.push(error);
+        0
+    });
+    if errors.is_empty() { Ok(tree_bytes) } else { Err(StepError::Preflight(errors)) }
+}
+
+fn check_firmware(root: &Root, plan: &Plan) -> Option<PreflightError> {
+    let found = if root.is_dir("/sys/firmware/efi") { Firmware::Uefi } else { Firmware::Bios };
+    (found != plan.firmware).then_some(PreflightError::Firmware { planned: plan.firmware, found })
+}
+
+fn check_tools(root: &Root, installation: &Installation<'_>) -> Option<PreflightError> {
+    let mut needed = Vec::new();
+    for step in &installation.plan.steps {
+        for op in operations(installation, step) {
+            match op {
+                Op::Run(cmd) | Op::Fetch(cmd) => needed.extend(tool(&cmd)),
+                Op::RunFirst(cmds) => needed.extend(cmds.iter().filter_map(tool)),
+                Op::Release { disk } => {
+                    needed.extend(release::stopping(root, &disk).iter().filter_map(tool));
+                }
+                Op::ForgetPartitions { disk } => {
+                    needed.extend(release::forgetting(root, &disk).iter().filter_map(tool));
+                }
+                Op::SettleUdev if root.exists("/run/udev/control") => needed.push(Tool::Udevadm),
+                Op::AddBootEntry { .. } => needed.push(Tool::Efibootmgr),
+                _ => {}
+            }
+        }
+    }
+    let missing = missing_tools(root, &needed);
+    let names = missing.iter().map(|tool| tool.program().to_owned()).collect();
+    (!missing.is_empty()).then_some(PreflightError::Tools(names))
+}
+
+/// The tool that a command takes from the machine itself.
+fn tool(cmd: &Cmd) -> Option<Tool> {
+    match (&cmd.chroot, &cmd.program) {
+        (Some(_), _) => Some(Tool::Chroot),
+        (None, Program::Tool(tool)) => Some(*tool),
+        (None, Program::Named(_)) => None,
+    }
+}
+
+/// Compares one disk with the plan, and looks whether anything on it is mounted.
+fn check_disk(root: &Root, planned: &PlannedDisk) -> Vec<PreflightError> {
+    let path = &planned.path;
+    let name = kernel_name(path);
+    let found = match DiskIdentity::read(root, name) {
+        Ok(found) => found,
+        Err(source) => return vec![PreflightError::DiskMissing { disk: path.clone(), source }],
+    };
+    let mut errors = Vec::new();
+    let mut differs = |what, planned: String, found: String| {
+        errors.push(PreflightError::DiskDiffers { disk: path.clone(), what, planned, found });
+    };
+    let (fits, size) = match planned.size {
+        DiskSize::Exact(size) => (found.bytes == size, size.to_string()),
+        DiskSize::AtLeast(size) => {
+            let less_than = size.0.saturating_add(1_000_000_000);
+            ((size.0..less_than).contains(&found.bytes.0), format!("{size} or a little more"))
+        }
+    };
+    if !fits {
+        differs("size", size, format!("{} ({} bytes)", found.bytes, found.bytes.0));
+    }
+    if found.sector_size != planned.sector_size.get() {
+        let planned = planned.sector_size.get().to_string();
+        differs("sector size", planned, found.sector_size.to_string());
+    }
+    let names = [("serial", &planned.serial, found.serials), ("wwn", &planned.wwn, found.wwns)];
+    for (what, planned, found) in names {
+        if let Some(planned) = planned
+            && !found.iter().any(|found| same_name(found, planned))
+        {
+            let found = if found.is_empty() { "unknown".to_owned() } else { found.join(" or ") };
+            differs(what, planned.clone(), found);
+        }
+    }
+    let read_only = root.read_text(&format!("/sys/class/block/{name}/ro"));
+    if read_only.is_ok_and(|text| text.trim() == "1") {
+        errors.push(PreflightError::ReadOnly { disk: path.clone() });
+    }
+    errors.extend(mounted(root, path));
+    errors
+}
+
+/// udev writes the blanks inside a serial number as `_`, the kernel as they are.
+fn same_name(a: &str, b: &str) -> bool {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join("_");
+    plain(a) == plain(b)
+}
+
+/// Everything mounted from the disk or from what is built on it.
+fn mounted(root: &Root, disk: &str) -> Vec<PreflightError> {
+    let devices: BTreeMap<String, String> = stack(root, kernel_name(disk))
+        .into_iter()
+        .filter_map(|name| {
+            let number = root.read_text(&format!("/sys/class/block/{name}/dev")).ok()?;
+            Some((number.trim().to_owned(), format!("/dev/{name}")))
+        })
+        .collect();
+    let table = root.read_text("/proc/self/mountinfo").unwrap_or_default();
+    let mut errors = Vec::new();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let source = fields.iter().position(|&field| field == "-").and_then(|i| fields.get(i + 2));
+        let (Some(number), Some(at), Some(source)) = (fields.get(2), fields.get(4), source) else {
+            continue;
+        };
+        // btrfs shows a number of its own, so that the source counts as well.
+        let by_source = devices.values().find(|device| device == source);
+        if let Some(device) = devices.get(*number).or(by_source) {
+            let (device, at) = (device.clone(), (*at).to_owned());
+            errors.push(PreflightError::Mounted { disk: disk.to_owned(), device, at });
+        }
+    }
+    errors
+}
+
+/// Opens the disk for itself alone. Where RAID, LVM or swap hold it, that is tried after
+/// [`Op::Release`] instead.
+fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightError> {
+    let name = kernel_name(&disk.path);
+    let root = &executor.root;
+    let held = |device: &String| !holders(root, device).is_empty();
+    let swaps = root.read_text("/proc/swaps").unwrap_or_default();
+    let parts = partitions(root, name);
+    let swapped = parts.iter().any(|part| swaps.contains(&format!("/dev/{part} ")));
+    if swapped || parts.iter().any(held) || held(&name.to_owned()) {
+        return None;
+    }
+    let call = SystemCall::Claim { disk: disk.path.clone() };
+    let claimed = executor.system.call(&call);
+    claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })
+}
+
+/// Asks the rsync daemon for the role, and whether it can fit.
+fn measure(
+    executor: &mut Executor<'_>,
+    installation: &Installation<'_>,
+) -> Result<u64, PreflightError> {
+    let plan = installation.plan;
+    let url = installation.origin.tree_url(&plan.role);
+    let fetches = |step: &plan::Step| matches!(step.action, Action::FetchTree { .. });
+    if !plan.steps.iter().any(fetches) {
+        return Ok(0);
+    }
+    let folder = format!("{}/", installation.target.display());
+    let answer = executor.runner.run(&rsync::measure(&url, &folder));
+    let output = answer.map_err(|source| PreflightError::Source { url: url.clone(), source })?;
+    let tree = rsync::total_size(&output.stdout).unwrap_or(0);
+    let room = room(plan);
+    if tree > room.0 {
+        return Err(PreflightError::TooLarge { url, tree: Bytes(tree), room });
+    }
+    Ok(tree)
+}
+
+/// The size of all partitions that are mounted while the tree is fetched.
+fn room(plan: &Plan) -> Bytes {
+    let mounted: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Mount { device, .. } => Some(device.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut bytes = 0_u64;
+    for step in &plan.steps {
+        let Action::WriteTable { disk, partitions, .. } = &step.action else { continue };
+        let sector = plan.disks.iter().find(|planned| &planned.path == disk);
+        let sector = sector.map_or(512, |planned| u64::from(planned.sector_size.get()));
+        for partition in partitions {
+            let node = plan::partition_device(disk, partition.number);
+            if mounted.contains(&node.as_str()) {
+                bytes = bytes.saturating_add(partition.sectors.saturating_mul(sector));
+            }
+        }
+    }
+    Bytes(bytes)
+}

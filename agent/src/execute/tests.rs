@@ -1,0 +1,477 @@
+//! What plans are translated to, and what happens when any part of them fails.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use expect_test::{Expect, expect};
+use specs::configure::Configure;
+use specs::event::{DiskState, Event};
+use specs::facts::Facts;
+use specs::plan::{Action, Command, Plan, Step, build};
+use specs::units::Token;
+use specs::value::{Value, Variables};
+
+use super::*;
+use crate::world::{FakeRunner, Tool};
+
+const VM: &str = include_str!("../../../specs/profiles/vm.configure");
+const STORAGE: &str = include_str!("../../../specs/profiles/examples/storage.configure");
+
+fn facts(disks: &[&str], firmware: &str) -> Facts {
+    let mut facts = Facts::default();
+    for disk in disks {
+        facts.push("disk", disk, "bytes", 10_i64 << 30);
+        facts.push("disk", disk, "logical_block_size", 512);
+        facts.push("disk", disk, "serial", format!("serial-{disk}"));
+    }
+    facts.push("network", "eth0", "serial", "52:54:00:88:17:3c");
+    facts.push("system", "firmware", "type", firmware);
+    facts
+}
+
+fn plan(configure: &str, facts: &Facts, variables: &[(&str, &str)]) -> Plan {
+    let configure = Configure::parse("test.configure", configure).unwrap();
+    let common = [
+        ("hostname", "host03"),
+        ("eth", "eth0"),
+        ("mac", "52:54:00:88:17:3c"),
+        ("ip", "192.0.2.103"),
+        ("netmask", "255.255.255.0"),
+        ("gateway", "192.0.2.2"),
+    ];
+    let variables: Variables = common
+        .iter()
+        .chain(variables)
+        .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
+        .collect();
+    let inputs = build::Inputs {
+        facts,
+        variables: &variables,
+        profile: &"vm".parse().unwrap(),
+        nonce: &Token::from_bytes([3; 16]),
+        secrets: &["s3cr3t".to_owned()],
+        scripts: &BTreeMap::new(),
+    };
+    build::plan(&configure, &inputs).unwrap()
+}
+
+fn vm(firmware: &str) -> Plan {
+    plan(VM, &facts(&["vda"], firmware), &[("disk", "vda")])
+}
+
+fn origin() -> Origin {
+    Origin {
+        server: "10.0.2.2".to_owned(),
+        rsync_host: "10.0.2.2".to_owned(),
+        rsync_port: 1515,
+        rsync_path: "install".to_owned(),
+    }
+}
+
+/// The operations of the steps that `wanted` picks, one a line, as a dry run shows them.
+#[track_caller]
+fn check(plan: &Plan, wanted: impl Fn(&Action) -> bool, expected: &Expect) {
+    let origin = origin();
+    let installation = Installation {
+        plan,
+        facts: None,
+        origin: &origin,
+        log: None,
+        target: PathBuf::from(TARGET),
+    };
+    let steps = plan.steps.iter().filter(|step| wanted(&step.action));
+    let ops = steps.flat_map(|step| operations(&installation, step));
+    let lines: Vec<String> = ops.map(|op| op.to_string()).collect();
+    expected.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn clearing_takes_a_disk_out_of_use_and_erases_it() {
+    let wanted = |action: &Action| matches!(action, Action::ClearDisk { .. });
+    check(
+        &vm("bios"),
+        wanted,
+        &expect![[r#"
+            # swapoff, vgchange, dmsetup remove and mdadm --stop for what is found on /dev/vda
+            wipefs --no-act /dev/vda
+            # wipefs and partx --delete for the partitions found on /dev/vda
+            wipefs --all --force /dev/vda
+            dd if=/dev/zero of=/dev/vda bs=1M count=1 conv=fsync; dd if=/dev/zero of=/dev/vda bs=512 count=2048 conv=fsync seek=$(( $(blockdev --getsz /dev/vda) - 2048 ))
+            udevadm settle  # where udev runs"#]],
+    );
+}
+
+#[test]
+fn tables_are_written_in_one_call_and_their_nodes_awaited() {
+    let wanted = |action: &Action| matches!(action, Action::WriteTable { .. });
+    check(
+        &vm("bios"),
+        wanted,
+        &expect![[r#"
+            sfdisk --quiet --wipe always --wipe-partitions always --no-reread --no-tell-kernel /dev/vda <<'END'
+            label: gpt
+            label-id: ea677403-3ab2-858b-88fd-08cd24455396
+            unit: sectors
+            1: start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, uuid=23f58cc6-af55-8c47-960b-330ad60976ab
+            2: start=4096, size=20965376, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=6f4d623b-d0b3-8d81-8eec-5461bfb16a50, name="root"
+            END
+            udevadm settle  # where udev runs
+            partx --update /dev/vda
+            udevadm settle  # where udev runs
+            ls /dev/vda1 /dev/vda2"#]],
+    );
+}
+
+#[test]
+fn file_systems_get_their_identifiers_and_labels() {
+    let facts = facts(&["vda", "nvme0n1", "vdc"], "uefi");
+    let disks = [("disk1", "vda"), ("disk2", "nvme0n1"), ("disk3", "vdc")];
+    let wanted =
+        |action: &Action| matches!(action, Action::MakeFilesystem { .. } | Action::Mount { .. });
+    check(
+        &plan(STORAGE, &facts, &disks),
+        wanted,
+        &expect![[r#"
+        mkfs.fat -F 32 -i 692D3D04 /dev/vda1
+        udevadm settle  # where udev runs
+        mkfs.ext4 -F -q -U 7158f737-5bfa-8032-9ed7-13a2f547b3b1 -L root /dev/vda2
+        udevadm settle  # where udev runs
+        mkswap -f -U ebde9948-e3fe-805c-ac6d-aaa94154c910 -L swap /dev/vda3
+        udevadm settle  # where udev runs
+        mkfs.ext4 -F -q -U 268cd043-b1a5-8104-89c9-d408e0edb999 -L var /dev/vda4
+        udevadm settle  # where udev runs
+        mkfs.xfs -f -q -m uuid=380acaf3-7621-89b9-8569-52997e787a1d -L data-nvme0n1 -i size=1024 /dev/nvme0n1p1
+        udevadm settle  # where udev runs
+        mkfs.xfs -f -q -m uuid=00686709-e196-8e8c-9f2a-4f3697359eaa -L data-vdc -i size=1024 /dev/vdc1
+        udevadm settle  # where udev runs
+        mkdir -p /mnt/target && mount -t ext4 /dev/vda2 /mnt/target
+        mkdir -p /mnt/target/boot/efi && mount -t vfat -o umask=0077 /dev/vda1 /mnt/target/boot/efi
+        mkdir -p /mnt/target/srv/nvme0n1 && mount -t xfs -o noatime,nodev /dev/nvme0n1p1 /mnt/target/srv/nvme0n1
+        mkdir -p /mnt/target/srv/vdc && mount -t xfs -o noatime,nodev /dev/vdc1 /mnt/target/srv/vdc
+        mkdir -p /mnt/target/var && mount -t ext4 -o noatime /dev/vda4 /mnt/target/var"#]],
+    );
+}
+
+#[test]
+fn the_tree_is_fetched_whole() {
+    let wanted = |action: &Action| matches!(action, Action::FetchTree { .. });
+    check(
+        &vm("bios"),
+        wanted,
+        &expect![
+            "rsync -aHAX --numeric-ids --info=progress2 --no-inc-recursive --timeout=120 --contimeout=30 rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/ /mnt/target/"
+        ],
+    );
+}
+
+#[test]
+fn the_installed_host_is_told_what_it_is() {
+    let mut plan = vm("bios");
+    plan.steps.retain(|step| !matches!(step.action, Action::WriteFile { .. }));
+    let origin = origin();
+    let installation = Installation {
+        plan: &plan,
+        facts: None,
+        origin: &origin,
+        log: Some(Path::new("/run/edeploy/install.log")),
+        target: PathBuf::from(TARGET),
+    };
+    let ops = tree::record(&installation);
+    let short = ops.iter().map(|op| match op {
+        Op::WriteFile { path, .. } if path.ends_with("plan.ron") => format!("(writes {path})"),
+        other => other.to_string(),
+    });
+    expect![[r#"
+        # set in $TARGET/var/lib/edeploy/conf: VERS=D12-F.1.0.0 ROLE=mysql SERV=10.0.2.2 RSERV=10.0.2.2 RPATH=install RSERV_PORT=1515
+        mkdir -p $TARGET/var/log/edeploy
+        install -D -m 0644 -o 0 -g 0 /dev/stdin $TARGET/var/log/edeploy/vars <<'END'
+        ROLE=mysql
+        VERS=D12-F.1.0.0
+        PROFILE=vm
+        DISK=/dev/vda
+        END
+        (writes /var/log/edeploy/plan.ron)
+        cp /run/edeploy/install.log $TARGET/var/log/edeploy/install.log  # without secrets"#]].assert_eq(&short.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn commands_run_inside_with_the_machine_bound_and_scripts_do_not_stay() {
+    let mut plan = vm("bios");
+    let run = |id: &str, command, chroot| Step {
+        id: id.to_owned(),
+        deadline_seconds: 60,
+        action: Action::Run {
+            command,
+            chroot,
+            environment: BTreeMap::from([("EDEPLOY_ip".to_owned(), "192.0.2.103".to_owned())]),
+        },
+    };
+    let script =
+        Command::Script { name: "first boot.sh".to_owned(), content: "#!/bin/sh\n".into() };
+    let words = Command::Arguments(vec!["mysql-setup".to_owned(), "a b".to_owned()]);
+    plan.steps = vec![run("run setup", words, true), run("run script", script, false)];
+    check(
+        &plan,
+        |_| true,
+        &expect![[r#"
+        mkdir -p /mnt/target/dev && mount --rbind --make-rslave /dev /mnt/target/dev
+        mkdir -p /mnt/target/proc && mount --rbind --make-rslave /proc /mnt/target/proc
+        mkdir -p /mnt/target/sys && mount --rbind --make-rslave /sys /mnt/target/sys
+        mkdir -p /mnt/target/run && mount --rbind --make-rslave /run /mnt/target/run
+        EDEPLOY_ip=192.0.2.103 chroot /mnt/target mysql-setup 'a b'
+        umount --lazy /mnt/target/run
+        umount --lazy /mnt/target/sys
+        umount --lazy /mnt/target/proc
+        umount --lazy /mnt/target/dev
+        install -D -m 0700 -o 0 -g 0 /dev/stdin $TARGET/tmp/edeploy-first_boot_sh <<'END'
+        #!/bin/sh
+        END
+        EDEPLOY_ip=192.0.2.103 /mnt/target/tmp/edeploy-first_boot_sh
+        rm $TARGET/tmp/edeploy-first_boot_sh"#]],
+    );
+}
+
+#[test]
+fn under_bios_the_boot_loader_goes_to_the_disk() {
+    let wanted = |action: &Action| matches!(action, Action::InstallBootLoader { .. });
+    check(
+        &vm("bios"),
+        wanted,
+        &expect![[r#"
+        mkdir -p /mnt/target/dev && mount --rbind --make-rslave /dev /mnt/target/dev
+        mkdir -p /mnt/target/proc && mount --rbind --make-rslave /proc /mnt/target/proc
+        mkdir -p /mnt/target/sys && mount --rbind --make-rslave /sys /mnt/target/sys
+        mkdir -p /mnt/target/run && mount --rbind --make-rslave /run /mnt/target/run
+        ln -s /dev/vda2 /dev/disk/by-uuid/7158f737-5bfa-8032-9ed7-13a2f547b3b1  # unless udev did
+        chroot /mnt/target grub-install --target=i386-pc /dev/vda  # or: chroot /mnt/target grub2-install --target=i386-pc /dev/vda
+        chroot /mnt/target grub-mkconfig -o /boot/grub/grub.cfg  # or: chroot /mnt/target grub2-mkconfig -o /boot/grub2/grub.cfg
+        grep -F -q root=UUID=7158f737-5bfa-8032-9ed7-13a2f547b3b1 $TARGET/boot/grub/grub.cfg $TARGET/boot/grub2/grub.cfg
+        umount --lazy /mnt/target/run
+        umount --lazy /mnt/target/sys
+        umount --lazy /mnt/target/proc
+        umount --lazy /mnt/target/dev"#]],
+    );
+}
+
+#[test]
+fn under_uefi_there_is_a_fallback_and_an_entry_behind_the_others() {
+    let wanted = |action: &Action| matches!(action, Action::InstallBootLoader { .. });
+    check(
+        &vm("uefi"),
+        wanted,
+        &expect![[r#"
+        mkdir -p /mnt/target/dev && mount --rbind --make-rslave /dev /mnt/target/dev
+        mkdir -p /mnt/target/proc && mount --rbind --make-rslave /proc /mnt/target/proc
+        mkdir -p /mnt/target/sys && mount --rbind --make-rslave /sys /mnt/target/sys
+        mkdir -p /mnt/target/run && mount --rbind --make-rslave /run /mnt/target/run
+        ln -s /dev/vda2 /dev/disk/by-uuid/7158f737-5bfa-8032-9ed7-13a2f547b3b1  # unless udev did
+        chroot /mnt/target grub-install --target=x86_64-efi --efi-directory=/boot/efi --no-nvram --bootloader-id=edeploy  # or: chroot /mnt/target grub2-install --target=x86_64-efi --efi-directory=/boot/efi --no-nvram --bootloader-id=edeploy
+        chroot /mnt/target grub-install --target=x86_64-efi --efi-directory=/boot/efi --no-nvram --removable  # or: chroot /mnt/target grub2-install --target=x86_64-efi --efi-directory=/boot/efi --no-nvram --removable
+        chroot /mnt/target grub-mkconfig -o /boot/grub/grub.cfg  # or: chroot /mnt/target grub2-mkconfig -o /boot/grub2/grub.cfg
+        grep -F -q root=UUID=7158f737-5bfa-8032-9ed7-13a2f547b3b1 $TARGET/boot/grub/grub.cfg $TARGET/boot/grub2/grub.cfg
+        umount --lazy /mnt/target/run
+        umount --lazy /mnt/target/sys
+        umount --lazy /mnt/target/proc
+        umount --lazy /mnt/target/dev
+        efibootmgr --create-only --disk /dev/vda --part 1 --label edeploy --loader '\EFI\edeploy\grubx64.efi' && efibootmgr --bootorder OLD,NEW  # behind the entries that are there"#]],
+    );
+}
+
+/// A machine as the executor sees it, with a role that has a boot loader.
+struct Machine {
+    folder: tempfile::TempDir,
+    plan: Plan,
+    runner: FakeRunner,
+    system: FakeSystem,
+    events: Vec<Event>,
+}
+
+struct Events<'a>(&'a mut Vec<Event>);
+
+impl EventSink for Events<'_> {
+    fn event(&mut self, event: Event) {
+        self.0.push(event);
+    }
+}
+
+/// What `efibootmgr` prints before and, since the fake does not remember, after.
+const BOOT_ENTRIES: &str =
+    "BootOrder: 0001,0000\nBoot0000* UiApp\nBoot0001* PXE\nBoot0002* edeploy\n";
+
+/// Writes a file of a fake machine; without the flushing of [`Root::write`], which takes time.
+fn put(folder: &Path, path: &str, text: &str) {
+    let path = folder.join(path.trim_start_matches('/'));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+impl Machine {
+    fn new(firmware: &str) -> Machine {
+        // In memory where that can be had: an installation flushes every file it writes.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let plan = vm(firmware);
+        let size = ((10_u64 << 30) / 512).to_string();
+        let config = format!("linux /vmlinuz root=UUID={}\n", plan.root);
+        let mut files = vec![
+            ("/sys/class/block/vda/size".to_owned(), size),
+            ("/sys/class/block/vda/dev".to_owned(), "252:0".to_owned()),
+            ("/sys/class/block/vda/queue/logical_block_size".to_owned(), "512".to_owned()),
+            ("/sys/class/block/vda/serial".to_owned(), "serial-vda".to_owned()),
+            ("/mnt/target/usr/sbin/grub-install".to_owned(), String::new()),
+            ("/mnt/target/usr/sbin/grub2-mkconfig".to_owned(), String::new()),
+            ("/mnt/target/boot/grub2/grub.cfg".to_owned(), config),
+        ];
+        if firmware == "uefi" {
+            files.push(("/sys/firmware/efi/efivars/BootOrder".to_owned(), String::new()));
+        }
+        files.extend(
+            Tool::ALL.iter().map(|t| (format!("/usr/sbin/{}", t.program()), String::new())),
+        );
+        for (path, text) in files {
+            put(folder.path(), &path, &text);
+        }
+        let runner = FakeRunner::default()
+            .answer("rsync -aH --dry-run", "Total transferred file size: 2,000 bytes\n")
+            .answer(
+                "rsync -aHAX",
+                "  1,000  50%  1.00MB/s 0:00:00\n  2,000 100%  1.00MB/s 0:00:00\n",
+            )
+            .answer("efibootmgr --", "")
+            .answer("efibootmgr", BOOT_ENTRIES);
+        Machine { folder, plan, runner, system: FakeSystem::default(), events: Vec::new() }
+    }
+
+    fn execute(&mut self) -> Result<Receipt, Failure> {
+        let (plan, origin) = (self.plan.clone(), origin());
+        let installation = Installation {
+            plan: &plan,
+            facts: None,
+            origin: &origin,
+            log: None,
+            target: self.folder.path().join("mnt/target"),
+        };
+        Executor {
+            runner: &mut self.runner,
+            system: &mut self.system,
+            root: Root::new(self.folder.path()),
+            events: &mut Events(&mut self.events),
+        }
+        .execute(&installation)
+    }
+
+    /// The steps whose start was told, and whether they destroy.
+    fn started(&self) -> Vec<(&str, bool)> {
+        let started = self.events.iter().filter_map(|event| match event {
+            Event::StepStarted { step, destructive } => Some((step.as_str(), *destructive)),
+            _ => None,
+        });
+        started.collect()
+    }
+}
+
+#[test]
+fn every_command_and_every_call_may_fail() {
+    for firmware in ["bios", "uefi"] {
+        let mut good = Machine::new(firmware);
+        good.execute().unwrap();
+        let preflight = "rsync -aH --dry-run";
+        for (number, line) in good.runner.transcript.iter().enumerate() {
+            let mut machine = Machine::new(firmware);
+            machine.runner.fail_at = Some(number);
+            let failure = machine.execute().unwrap_err();
+            check_failure(&machine, &failure, line.starts_with(preflight));
+            let text = crate::chain(&failure);
+            assert!(text.contains("exited with 1; its last words: injected fault"), "{text}");
+            // Lines name the folder of the machine that ran them; programs are the same.
+            let program = line.split(' ').next().unwrap();
+            assert!(text.contains(program), "`{program}` is not in: {text}");
+        }
+        for (number, line) in good.system.transcript.iter().enumerate() {
+            let mut machine = Machine::new(firmware);
+            machine.system.fail_at = Some(number);
+            let failure = machine.execute().unwrap_err();
+            // The claim of preflight, and that of the first step before it erases anything.
+            check_failure(&machine, &failure, number <= 1);
+            assert!(crate::chain(&failure).contains("injected fault"), "{line}: {failure}");
+        }
+    }
+}
+
+/// A failure names the step that was told last, and the disks are in the state it says.
+#[track_caller]
+fn check_failure(machine: &Machine, failure: &Failure, untouched: bool) {
+    let started = machine.started();
+    assert_eq!(started.last().map(|(step, _)| *step), Some(failure.step.as_str()));
+    let zeroed = machine.system.transcript.iter().rev().take(2).any(|line| line.starts_with("dd "));
+    if untouched {
+        assert_eq!(failure.disks, DiskState::Untouched, "{failure}");
+        assert!(!zeroed, "{:?}", machine.system.transcript);
+        assert!([PREFLIGHT, "clear /dev/vda"].contains(&failure.step.as_str()), "{failure}");
+    } else {
+        assert_eq!(failure.disks, DiskState::Cleared, "{failure}");
+        assert!(zeroed, "{:?}", machine.system.transcript);
+    }
+}
+
+#[test]
+fn when_clearing_fails_too_both_errors_are_told() {
+    let mut machine = Machine::new("bios");
+    machine.runner.failing.push("mkfs.ext4".to_owned());
+    machine.system.failing.push("sync".to_owned());
+    let failure = machine.execute().unwrap_err();
+    assert_eq!(failure.disks, DiskState::Unknown);
+    let text = crate::chain(&failure);
+    for part in ["clearing failed", "`sync`", "mkfs.ext4", "UNKNOWN"] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+#[test]
+fn the_network_stays_first_in_the_boot_order() {
+    let mut machine = Machine::new("uefi");
+    machine.execute().unwrap();
+    let lines: Vec<&str> = machine
+        .runner
+        .transcript
+        .iter()
+        .map(String::as_str)
+        .filter(|line| line.starts_with("efibootmgr"))
+        .collect();
+    expect![[r#"
+        efibootmgr
+        efibootmgr --quiet --delete-bootnum --bootnum 0002
+        efibootmgr --quiet --create-only --disk /dev/vda --part 1 --label edeploy --loader '\EFI\edeploy\grubx64.efi'
+        efibootmgr
+        efibootmgr --quiet --bootorder 0001,0000,0002"#]].assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn all_that_is_wrong_with_the_machine_is_told_at_once() {
+    let mut machine = Machine::new("bios");
+    let root = Root::new(machine.folder.path());
+    root.write("/sys/class/block/vda/serial", b"other", 0o644, None).unwrap();
+    root.write("/sys/class/block/vda/ro", b"1\n", 0o644, None).unwrap();
+    root.write("/sys/firmware/efi/x", b"", 0o644, None).unwrap();
+    let mounted = b"30 1 252:0 / /data rw - ext4 /dev/vda rw\n";
+    root.write("/proc/self/mountinfo", mounted, 0o644, None).unwrap();
+    std::fs::remove_file(machine.folder.path().join("usr/sbin/sfdisk")).unwrap();
+    machine.runner.answers.insert(
+        0,
+        (
+            "rsync -aH --dry-run".to_owned(),
+            "Total transferred file size: 99,000,000,000 bytes\n".to_owned(),
+        ),
+    );
+    let text = crate::chain(&machine.execute().unwrap_err()).replace("; ", ";\n");
+    let here = machine.folder.path().display().to_string();
+    expect![[r#"
+        step `preflight` failed;
+        disks: nothing was written: the plan cannot be carried out on this machine, nothing was written: the plan is for Bios firmware, this machine was started by Uefi;
+        programs are missing: sfdisk;
+        disk `/dev/vda` is another one than planned: its serial is other, planned was serial-vda;
+        disk `/dev/vda` is read-only;
+        disk `/dev/vda` is in use: /dev/vda is mounted at /data;
+        role tree `rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/` holds 92.2 GiB, the file systems of the plan 9.9 GiB"#]].assert_eq(&text.replace(&here, ""));
+    let only = ["rsync -aH --dry-run"];
+    assert!(machine.runner.transcript.iter().all(|line| line.starts_with(only[0])));
+}

@@ -1,0 +1,294 @@
+//! Brings the network up: links, then addresses by DHCP or from the boot arguments.
+//!
+//! All interfaces at once: every one is set up, carriers are awaited, and each interface with a
+//! carrier asks DHCP in a thread of its own. busybox's `udhcpc` speaks the protocol; it calls this
+//! very program as its script ([`lease::record_event`]), which only writes down what was offered,
+//! and the agent applies it. A machine that has no address at the end is told, interface by
+//! interface, why.
+
+pub mod lease;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::detect::{driver, ethernet_names, has_carrier};
+use crate::options::{AgentOptions, InterfaceSettings, Method};
+use crate::report::Console;
+use crate::world::{Cmd, CmdError, Root, Runner, Tool};
+
+pub use lease::Lease;
+
+/// How often the machine is searched for interfaces, with [`SCAN_PAUSE`] between.
+const SCANS: u32 = 3;
+const SCAN_PAUSE: Duration = Duration::from_secs(3);
+
+/// How often all interfaces ask DHCP, with [`DHCP_PAUSE`] between: a switch port may take half a
+/// minute until it forwards.
+const DHCP_ROUNDS: u32 = 6;
+const DHCP_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why there is no network.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No interface at all.
+    #[error(
+        "no network interface found: the driver or its firmware is missing in the initrd, or the \
+         card is switched off in the firmware's setup"
+    )]
+    NoInterface,
+    /// Interfaces, but none has a cable in it.
+    #[error("no interface has a link after {seconds} s: {states}")]
+    NoCarrier {
+        /// LINK_UP_TIMEOUT.
+        seconds: u64,
+        /// Each interface with its state.
+        states: String,
+    },
+    /// Nobody answered.
+    #[error("no DHCP answer in {rounds} rounds: {states}")]
+    NoLease {
+        /// How often it was tried.
+        rounds: u32,
+        /// Each interface with its state.
+        states: String,
+    },
+    /// An address could not be set.
+    #[error("cannot configure {interface}")]
+    Configure {
+        /// The interface.
+        interface: String,
+        /// Why.
+        #[source]
+        source: CmdError,
+    },
+}
+
+/// What bringing the network up needs of the world, all of it replaceable in tests.
+pub struct Link<'a> {
+    /// Paths of `/sys`, `/run` and `/etc`.
+    pub root: &'a Root,
+    /// Makes a runner for each thread.
+    pub runner: &'a (dyn Fn() -> Box<dyn Runner> + Sync),
+    /// Where attempts are shown.
+    pub console: &'a Console,
+    /// Waits.
+    pub sleep: &'a dyn Fn(Duration),
+}
+
+impl std::fmt::Debug for Link<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("root", self.root).finish_non_exhaustive()
+    }
+}
+
+/// An interface that wants an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Port {
+    /// The interface that holds the address: the hardware, or the VLAN on it.
+    name: String,
+    hardware: String,
+    settings: InterfaceSettings,
+}
+
+impl Link<'_> {
+    /// Brings the network up and says which addresses there are.
+    pub fn up(&self, options: &AgentOptions) -> Result<String, LinkError> {
+        let names = self.interfaces()?;
+        let ports: Vec<Port> = names
+            .iter()
+            .map(|name| (name, options.addressing.of(name)))
+            .filter(|(_, settings)| settings.method != Method::None)
+            .map(|(name, settings)| Port {
+                name: settings.vlan.map_or(name.clone(), |vlan| format!("{name}.{vlan}")),
+                hardware: name.clone(),
+                settings,
+            })
+            .collect();
+        if ports.is_empty() {
+            return Ok("none wanted".to_owned());
+        }
+        self.set_up(&ports)?;
+        let linked = self.await_carriers(&ports, options.link_up_timeout)?;
+        let mut addresses = self.set_static(&linked)?;
+        addresses.extend(self.ask_dhcp(&ports, &linked, !addresses.is_empty())?);
+        Ok(addresses.join(", "))
+    }
+
+    /// The interfaces, as soon as there is one.
+    fn interfaces(&self) -> Result<Vec<String>, LinkError> {
+        for scan in 1..=SCANS {
+            let names = ethernet_names(self.root);
+            if !names.is_empty() {
+                return Ok(names);
+            }
+            if scan < SCANS {
+                self.console.note(&format!("no network interface yet (scan {scan} of {SCANS})"));
+                (self.sleep)(SCAN_PAUSE);
+            }
+        }
+        Err(LinkError::NoInterface)
+    }
+
+    fn set_up(&self, ports: &[Port]) -> Result<(), LinkError> {
+        let mut runner = (self.runner)();
+        // Programs on this machine may talk to each other.
+        runner.run(&ip(&["link", "set", "lo", "up"])).map_err(configuring("lo"))?;
+        for port in ports {
+            for cmd in set_up_commands(port) {
+                runner.run(&cmd).map_err(configuring(&port.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every port has a carrier, or time is up and one has.
+    fn await_carriers(&self, ports: &[Port], timeout: Duration) -> Result<Vec<Port>, LinkError> {
+        const STEP: Duration = Duration::from_millis(100);
+        let mut waited = Duration::ZERO;
+        loop {
+            let linked: Vec<Port> = ports
+                .iter()
+                .filter(|port| has_carrier(self.root, &port.hardware))
+                .cloned()
+                .collect();
+            if linked.len() == ports.len() || (waited >= timeout && !linked.is_empty()) {
+                return Ok(linked);
+            }
+            if waited >= timeout {
+                let states = self.states(ports);
+                return Err(LinkError::NoCarrier { seconds: timeout.as_secs(), states });
+            }
+            (self.sleep)(STEP);
+            waited += STEP;
+        }
+    }
+
+    fn set_static(&self, ports: &[Port]) -> Result<Vec<String>, LinkError> {
+        let mut runner = (self.runner)();
+        let mut addresses = Vec::new();
+        for port in ports {
+            if let Method::Static(address) = port.settings.method {
+                let address = address.to_string();
+                let cmd = ip(&["address", "replace", &address, "dev", &port.name]);
+                runner.run(&cmd).map_err(configuring(&port.name))?;
+                addresses.push(format!("{} {address}", port.name));
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Asks on all ports at once, again and again while nobody answers. `enough` says that the
+    /// machine has an address already and one round will do.
+    fn ask_dhcp(
+        &self,
+        all: &[Port],
+        linked: &[Port],
+        enough: bool,
+    ) -> Result<Vec<String>, LinkError> {
+        let asking: Vec<&Port> =
+            linked.iter().filter(|port| port.settings.method == Method::Dhcp).collect();
+        if asking.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rounds = if enough { 1 } else { DHCP_ROUNDS };
+        for round in 1..=rounds {
+            let began = Instant::now();
+            let leases = self.dhcp_round(&asking);
+            let mut addresses = Vec::new();
+            for (port, lease) in asking.iter().zip(leases) {
+                match lease {
+                    Ok(lease) => addresses.push(self.apply(port, &lease)?),
+                    Err(error) => self.console.note(&format!(
+                        "{}: no DHCP answer (round {round} of {rounds}, {:.0} s): {error}",
+                        port.name,
+                        began.elapsed().as_secs_f64()
+                    )),
+                }
+            }
+            if !addresses.is_empty() || enough {
+                return Ok(addresses);
+            }
+            if round < rounds {
+                (self.sleep)(DHCP_PAUSE);
+            }
+        }
+        Err(LinkError::NoLease { rounds, states: self.states(all) })
+    }
+
+    fn dhcp_round(&self, ports: &[&Port]) -> Vec<Result<Lease, String>> {
+        let (runners, root) = (self.runner, self.root);
+        thread::scope(|scope| {
+            let asking: Vec<_> = ports
+                .iter()
+                .map(|port| {
+                    let name = port.name.as_str();
+                    scope.spawn(move || lease::ask(&mut *runners(), root, name))
+                })
+                .collect();
+            asking
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err("the thread died".to_owned())))
+                .collect()
+        })
+    }
+
+    /// Sets what the lease says; returns the interface with its address.
+    fn apply(&self, port: &Port, lease: &Lease) -> Result<String, LinkError> {
+        let mut runner = (self.runner)();
+        for cmd in lease.commands(&port.name) {
+            runner.run(&cmd).map_err(configuring(&port.name))?;
+        }
+        if let Some(text) = lease.resolv_conf()
+            && let Err(error) = self.root.write("/etc/resolv.conf", text.as_bytes(), 0o644, None)
+        {
+            self.console.note(&format!("names cannot be resolved: no /etc/resolv.conf: {error}"));
+        }
+        Ok(format!("{} {}", port.name, lease.address))
+    }
+
+    /// `eth0 (virtio_net): link, eth1 (tg3): no link`.
+    fn states(&self, ports: &[Port]) -> String {
+        let states: Vec<String> = ports
+            .iter()
+            .map(|port| {
+                let driver = driver(self.root, &port.hardware).unwrap_or_else(|| "?".to_owned());
+                let state = if has_carrier(self.root, &port.hardware) { "link" } else { "no link" };
+                format!("{} ({driver}): {state}", port.name)
+            })
+            .collect();
+        states.join(", ")
+    }
+}
+
+fn ip(arguments: &[&str]) -> Cmd {
+    Cmd::new(Tool::Ip, arguments)
+}
+
+fn set_up_commands(port: &Port) -> Vec<Cmd> {
+    let mut commands = vec![ip(&["link", "set", &port.hardware, "up"])];
+    if let Some(vlan) = port.settings.vlan {
+        let id = vlan.to_string();
+        commands.push(ip(&[
+            "link",
+            "add",
+            "link",
+            &port.hardware,
+            "name",
+            &port.name,
+            "type",
+            "vlan",
+            "id",
+            &id,
+        ]));
+        commands.push(ip(&["link", "set", &port.name, "up"]));
+    }
+    commands
+}
+
+fn configuring(interface: &str) -> impl Fn(CmdError) -> LinkError + use<> {
+    let interface = interface.to_owned();
+    move |source| LinkError::Configure { interface: interface.clone(), source }
+}
+
+#[cfg(test)]
+mod tests;

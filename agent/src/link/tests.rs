@@ -1,0 +1,133 @@
+//! Bringing the network up on a captured tree, with a fake for `ip` and `udhcpc`.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::options::RawCmdline;
+use crate::report::testing::{Screen, console};
+use crate::world::Output;
+
+/// Two ports: eth0 has a link, eth1 does not.
+fn machine() -> (tempfile::TempDir, Root) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Root::new(folder.path());
+    for (name, index, carrier) in [("eth0", "2", "1"), ("eth1", "3", "0")] {
+        for (file, content) in
+            [("type", "1"), ("ifindex", index), ("carrier", carrier), ("device/driver/x", "")]
+        {
+            let path = format!("/sys/class/net/{name}/{file}");
+            root.write(&path, content.as_bytes(), 0o644, None).unwrap();
+        }
+    }
+    (folder, root)
+}
+
+/// Answers DHCP on the interfaces it is told to, and remembers every command.
+struct Network<'a> {
+    root: &'a Root,
+    answering: &'a [&'a str],
+    transcript: Mutex<Vec<String>>,
+}
+
+struct Port<'a>(&'a Network<'a>);
+
+impl Runner for Port<'_> {
+    fn run(&mut self, cmd: &Cmd) -> Result<Output, CmdError> {
+        let line = cmd.to_string();
+        self.0.transcript.lock().unwrap().push(line.clone());
+        if line.starts_with("busybox udhcpc") {
+            let Some(interface) =
+                self.0.answering.iter().find(|name| line.contains(&format!("-i {name} ")))
+            else {
+                return Err(CmdError::Exit { cmd: line, code: 1, stderr_tail: "no lease".into() });
+            };
+            let json = r#"{"address":"10.0.2.15/24","routers":["10.0.2.2"],
+                "name_servers":["10.0.2.3"],"domain":null}"#;
+            let path = format!("/run/edeploy/dhcp/{interface}");
+            self.0.root.write(&path, json.as_bytes(), 0o644, None).unwrap();
+        }
+        Ok(Output::default())
+    }
+
+    fn run_streaming(&mut self, cmd: &Cmd, _: &mut dyn FnMut(&str)) -> Result<Output, CmdError> {
+        self.run(cmd)
+    }
+}
+
+fn up(
+    root: &Root,
+    answering: &'static [&'static str],
+    cmdline: &str,
+) -> (Result<String, LinkError>, Vec<String>, Screen) {
+    // Leaked: runners are boxed for ever, and a test ends soon.
+    let network: &'static Network<'static> = Box::leak(Box::new(Network {
+        root: Box::leak(Box::new(root.clone())),
+        answering,
+        transcript: Mutex::default(),
+    }));
+    let options = AgentOptions::parse(&RawCmdline::parse(cmdline)).unwrap();
+    let (console, screen) = console();
+    let link =
+        Link { root, runner: &|| Box::new(Port(network)), console: &console, sleep: &|_| {} };
+    let result = link.up(&options);
+    let transcript = network.transcript.lock().unwrap().clone();
+    (result, transcript, screen)
+}
+
+#[test]
+fn only_ports_with_a_link_ask_and_the_answer_is_applied() {
+    let (_folder, root) = machine();
+    let (result, transcript, _) = up(&root, &["eth0"], "");
+    assert_eq!(result.unwrap(), "eth0 10.0.2.15/24");
+    expect_test::expect![[r#"
+        ip link set lo up
+        ip link set eth0 up
+        ip link set eth1 up
+        busybox udhcpc -f -q -n -t 4 -T 2 -A 1 -i eth0 -s /run/edeploy/dhcp-event
+        ip address replace 10.0.2.15/24 dev eth0
+        ip route replace default via 10.0.2.2 dev eth0"#]]
+    .assert_eq(&transcript.join("\n"));
+    assert_eq!(root.read_text("/etc/resolv.conf").unwrap(), "nameserver 10.0.2.3\n");
+}
+
+#[test]
+fn without_an_answer_every_port_is_named_with_its_link() {
+    let (_folder, root) = machine();
+    let (result, transcript, screen) = up(&root, &[], "");
+    let error = result.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no DHCP answer in 6 rounds: eth0 (driver): link, eth1 (driver): no link"
+    );
+    assert_eq!(transcript.iter().filter(|line| line.contains("udhcpc")).count(), 6);
+    assert!(screen.text().contains("eth0: no DHCP answer (round 6 of 6, "), "{}", screen.text());
+}
+
+#[test]
+fn static_addresses_vlans_and_ports_left_alone() {
+    let (_folder, root) = machine();
+    let (result, transcript, _) = up(&root, &[], "IP=eth0:192.168.7.9/24@30,other:none");
+    assert_eq!(result.unwrap(), "eth0.30 192.168.7.9/24");
+    expect_test::expect![[r#"
+        ip link set lo up
+        ip link set eth0 up
+        ip link add link eth0 name eth0.30 type vlan id 30
+        ip link set eth0.30 up
+        ip address replace 192.168.7.9/24 dev eth0.30"#]]
+    .assert_eq(&transcript.join("\n"));
+    assert_eq!(up(&root, &[], "IP=all:none").0.unwrap(), "none wanted");
+}
+
+#[test]
+fn no_cable_and_no_card_are_different_errors() {
+    let (_folder, root) = machine();
+    let (result, _, _) = up(&root, &[], "IP=eth0:none LINK_UP_TIMEOUT=3");
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "no interface has a link after 3 s: eth1 (driver): no link"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let (result, _, screen) = up(&Root::new(empty.path()), &[], "");
+    assert!(matches!(result, Err(LinkError::NoInterface)));
+    assert_eq!(screen.text().lines().count(), 2);
+}

@@ -1,0 +1,120 @@
+//! The world outside the program: the one door for subprocesses and the one handle for paths.
+//!
+//! A command is a value ([`Cmd`]) that a [`Runner`] starts; a path is a text that a [`Root`]
+//! resolves below one folder. Whatever is built on these two is tested with a [`FakeRunner`] and
+//! a captured tree, and works on a machine with a [`RealRunner`] and `/`.
+//!
+//! Deliberately not here: any knowledge of disks, plans or servers. And no shell: a command is
+//! an argument vector from end to end.
+
+mod cmd;
+mod fake;
+mod real;
+mod root;
+mod tool;
+
+pub use cmd::{Cmd, Program, quote};
+pub use fake::FakeRunner;
+pub use real::RealRunner;
+pub use root::Root;
+pub use tool::{SEARCH_PATH, Tool, missing_tools};
+
+use std::io;
+
+/// What a command that ended with status 0 printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+}
+
+/// Starts commands. Without default methods, so that no fake can reach the machine by omission.
+pub trait Runner {
+    /// Runs the command to its end and returns what it printed.
+    fn run(&mut self, cmd: &Cmd) -> Result<Output, CmdError>;
+
+    /// As [`Runner::run`], and hands over every line of standard output as it appears, without
+    /// its end. A carriage return ends a line too: that is how progress is shown. The `stdout`
+    /// of the result is empty.
+    fn run_streaming(
+        &mut self,
+        cmd: &Cmd,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<Output, CmdError>;
+}
+
+/// Why a command did not do its work. Every variant holds the line that a person can paste.
+#[derive(Debug, thiserror::Error)]
+pub enum CmdError {
+    /// It could not be started.
+    #[error("cannot start `{cmd}`")]
+    Start {
+        /// The command line.
+        cmd: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its output could not be read, or its end not awaited.
+    #[error("lost contact with `{cmd}`")]
+    Contact {
+        /// The command line.
+        cmd: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended with another status than 0.
+    #[error("`{cmd}` exited with {code}{}", last_words(stderr_tail))]
+    Exit {
+        /// The command line.
+        cmd: String,
+        /// Its status.
+        code: i32,
+        /// At most the last 1 KiB of its standard error.
+        stderr_tail: String,
+    },
+    /// It was killed by somebody else.
+    #[error("`{cmd}` was killed by signal {signal}{}", last_words(stderr_tail))]
+    Signal {
+        /// The command line.
+        cmd: String,
+        /// The signal.
+        signal: i32,
+        /// At most the last 1 KiB of its standard error.
+        stderr_tail: String,
+    },
+    /// It took too long; it and everything it had started was killed.
+    #[error("`{cmd}` did not end within {seconds} s and was killed{}", last_words(stderr_tail))]
+    Deadline {
+        /// The command line.
+        cmd: String,
+        /// [`Cmd::deadline`].
+        seconds: u64,
+        /// At most the last 1 KiB of its standard error.
+        stderr_tail: String,
+    },
+}
+
+impl CmdError {
+    /// The same error with its texts changed, for those who must not repeat secrets.
+    pub fn map_texts(mut self, change: impl Fn(&str) -> String) -> CmdError {
+        match &mut self {
+            CmdError::Start { cmd, .. } | CmdError::Contact { cmd, .. } => *cmd = change(cmd),
+            CmdError::Exit { cmd, stderr_tail, .. }
+            | CmdError::Signal { cmd, stderr_tail, .. }
+            | CmdError::Deadline { cmd, stderr_tail, .. } => {
+                *cmd = change(cmd);
+                *stderr_tail = change(stderr_tail);
+            }
+        }
+        self
+    }
+}
+
+fn last_words(stderr_tail: &str) -> String {
+    let tail = stderr_tail.trim();
+    if tail.is_empty() { String::new() } else { format!("; its last words: {tail}") }
+}

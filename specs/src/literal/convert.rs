@@ -1,0 +1,114 @@
+//! A Python literal file as RON: the same literals and comments, in the same layout.
+//!
+//! Only what the syntaxes write differently is written anew: texts, keys, truth values, numbers
+//! and comment signs. Blanks, line ends, commas and brackets stay as they are.
+
+use super::{Document, Kind, Node, Style, Syntax, escape, lexer};
+use crate::diagnostic::Span;
+
+impl Document {
+    /// The text in RON. A RON document is returned as it is. A comment between the parts of a
+    /// text that was put together from several (`'a'  # why` `'b'`) has no place in RON and is
+    /// returned beside the text.
+    pub fn to_ron(&self) -> (String, Vec<String>) {
+        if self.syntax == Syntax::Ron {
+            return (self.text.clone(), Vec::new());
+        }
+        let mut pieces = Vec::new();
+        collect(&self.root, &mut pieces);
+        let mut lost = Vec::new();
+        for comment in &self.comments {
+            let text = self.text[comment.start..comment.end].trim_start_matches('#');
+            if pieces.iter().any(|(span, _)| span.start < comment.start && comment.end <= span.end)
+            {
+                lost.push(text.trim().to_owned());
+            } else {
+                let text = text.trim_end_matches('\r');
+                pieces.push((*comment, format!("//{text}")));
+            }
+        }
+        pieces.sort_by_key(|(span, _)| *span);
+        let mut ron = String::with_capacity(self.text.len() + 64);
+        let mut at = 0;
+        for (span, piece) in &pieces {
+            if span.start < at {
+                continue;
+            }
+            ron.push_str(&self.text[at..span.start]);
+            ron.push_str(piece);
+            at = span.end;
+        }
+        ron.push_str(&self.text[at..]);
+        if lexer::detect(&ron) != Syntax::Ron {
+            ron.insert_str(0, "// RON\n");
+        }
+        (ron, lost)
+    }
+}
+
+/// What has to be written anew below this node: the leaves and the keys.
+fn collect(node: &Node, pieces: &mut Vec<(Span, String)>) {
+    match &node.kind {
+        Kind::Scalar(_) | Kind::Secret(_) => {
+            pieces.push((node.span, node.literal().to_text(Style::RON)));
+        }
+        Kind::List(items) | Kind::Tuple(items) => {
+            for item in items {
+                collect(item, pieces);
+            }
+        }
+        Kind::Dict(entries) => {
+            for entry in entries {
+                let key = escape::encode(&entry.key, Style::RON.quote, Syntax::Ron);
+                pieces.push((entry.key_span, key));
+                collect(&entry.value, pieces);
+            }
+        }
+        Kind::Generate(argument) => collect(argument, pieces),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(python: &str, expected: &str) {
+        let document = Document::parse("a.cmdb", python).unwrap();
+        let (ron, lost) = document.to_ron();
+        assert_eq!(ron, expected);
+        assert_eq!(lost, Vec::<String>::new());
+        let read = Document::parse("a.cmdb", &ron).unwrap();
+        assert_eq!(read.syntax(), Syntax::Ron, "{ron}");
+        assert_eq!(read.root().literal(), document.root().literal());
+    }
+
+    #[test]
+    fn layout_and_comments_stay() {
+        check(
+            "# -*- python -*-\n\n[\n    ('disk', '$disk', 'size', 'gt(4)'),  # system\n]\n",
+            "// -*- python -*-\n\n[\n    (\"disk\", \"$disk\", \"size\", \"gt(4)\"),  // system\n]\n",
+        );
+        check("[{'a': None, 'b': True}]", "[{\"a\": None, \"b\": true}]");
+        check(
+            "generate({'ip': '10.0.0.1-9',\n\t  'n': ('a', 'b')})",
+            "generate({\"ip\": \"10.0.0.1-9\",\n\t  \"n\": (\"a\", \"b\")})",
+        );
+    }
+
+    #[test]
+    fn texts_are_written_anew() {
+        check(
+            r#"['it\'s', "say \"no\"", 'a' 'b', r'\d']"#,
+            r#"["it's", "say \"no\"", "ab", "\\d"]"#,
+        );
+    }
+
+    #[test]
+    fn a_comment_inside_a_joined_text_is_handed_back() {
+        let document = Document::parse("a.cmdb", "[('a'  # why\n 'b')]").unwrap();
+        let (ron, lost) = document.to_ron();
+        assert_eq!(Document::parse("a", &ron).unwrap().root().items().map(<[Node]>::len), Some(1));
+        assert_eq!(lost, ["why"]);
+    }
+}

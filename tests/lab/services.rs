@@ -1,0 +1,163 @@
+//! The servers a machine meets, each on loopback: the rsync daemon with the role trees,
+//! `edeploy-server`, and a web server with `edeploy-cgi`. QEMU's user network shows all of them
+//! to the machine as 10.0.2.2.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::{Lifetime, Service};
+
+/// A server that has not opened its port by then has failed.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A port on 127.0.0.1 that nobody uses at this moment.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The address of a port here.
+pub fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Starts a server and waits until it listens, refusing a port that is taken: the machine would
+/// talk to somebody else.
+fn listen(
+    name: &str,
+    program: &str,
+    arguments: &[OsString],
+    port: u16,
+    log: &Path,
+    lifetime: Lifetime,
+) -> Result<Service> {
+    TcpListener::bind(local(port)).with_context(|| {
+        format!(
+            "port {port} is wanted for {name}; an earlier lab that was kept: scripts/lab --stop"
+        )
+    })?;
+    let service = Service::start(name, program, arguments, log, lifetime)?;
+    service.wait_for_port(local(port), START_DEADLINE)?;
+    Ok(service)
+}
+
+/// Starts an rsync daemon with the modules `[install]` and `[metadata]`, both read only.
+/// `directory` gets its configuration and log.
+pub fn rsync_daemon(
+    directory: &Path,
+    port: u16,
+    install: &Path,
+    metadata: &Path,
+    lifetime: Lifetime,
+) -> Result<Service> {
+    let configuration = format!(
+        "port = {port}\naddress = 127.0.0.1\nuse chroot = no\nuid = root\ngid = root\n\
+         lock file = {lock}\n\n[install]\npath = {install}\nread only = yes\n\n\
+         [metadata]\npath = {metadata}\nread only = yes\n",
+        lock = directory.join("rsyncd.lock").display(),
+        install = install.display(),
+        metadata = metadata.display(),
+    );
+    let file = directory.join("rsyncd.conf");
+    std::fs::write(&file, configuration)
+        .with_context(|| format!("writing `{}`", file.display()))?;
+    let arguments = [
+        "--daemon".into(),
+        "--no-detach".into(),
+        format!("--config={}", file.display()).into(),
+        "--log-file=/dev/stdout".into(),
+    ];
+    let log = directory.join("rsyncd.log");
+    listen("the rsync daemon", "rsync", &arguments, port, &log, lifetime)
+}
+
+/// Starts `edeploy-server serve` with this configuration.
+pub fn edeploy_server(
+    program: &Path,
+    configuration: &Path,
+    port: u16,
+    log: &Path,
+    lifetime: Lifetime,
+) -> Result<Service> {
+    let arguments = [
+        "serve".into(),
+        "--config".into(),
+        configuration.into(),
+        "--listen".into(),
+        local(port).to_string().into(),
+    ];
+    listen("edeploy-server", &program.to_string_lossy(), &arguments, port, log, lifetime)
+}
+
+/// Starts lighttpd with `edeploy-cgi` under `/cgi-bin/edeploy/`, by the links that a CGI
+/// installation has.
+pub fn lighttpd(
+    directory: &Path,
+    program: &Path,
+    configuration: &Path,
+    port: u16,
+    lifetime: Lifetime,
+) -> Result<Service> {
+    let scripts = directory.join("www/cgi-bin/edeploy");
+    std::fs::create_dir_all(&scripts).with_context(|| format!("making `{}`", scripts.display()))?;
+    for name in ["upload", "upload.py", "events"] {
+        let link = scripts.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(program, &link)
+                .with_context(|| format!("linking `{}`", link.display()))?;
+        }
+    }
+    let settings = format!(
+        "server.modules = (\"mod_cgi\", \"mod_setenv\")\nserver.bind = \"127.0.0.1\"\n\
+         server.port = {port}\nserver.document-root = \"{root}\"\n\
+         server.upload-dirs = (\"{uploads}\")\n\
+         $HTTP[\"url\"] =~ \"^/cgi-bin/\" {{\n  cgi.assign = (\"\" => \"\")\n  \
+         setenv.set-environment = (\"EDEPLOY_CONF\" => \"{configuration}\")\n}}\n",
+        root = directory.join("www").display(),
+        uploads = directory.display(),
+        configuration = configuration.display(),
+    );
+    let file = directory.join("lighttpd.conf");
+    std::fs::write(&file, settings).with_context(|| format!("writing `{}`", file.display()))?;
+    let arguments = ["-D".into(), "-f".into(), file.into()];
+    let log = directory.join("lighttpd.log");
+    listen("lighttpd", "lighttpd", &arguments, port, &log, lifetime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::needs::{Need, present};
+    use crate::process::run;
+
+    #[test]
+    fn the_rsync_daemon_lists_both_modules() {
+        if !present(&[Need::Program("rsync")]) {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let [install, metadata] = ["install", "metadata"].map(|name| scratch.path().join(name));
+        std::fs::create_dir_all(install.join("D12-F.1.0.0/mysql")).unwrap();
+        std::fs::create_dir_all(&metadata).unwrap();
+        let port = free_port().unwrap();
+        let daemon = rsync_daemon(scratch.path(), port, &install, &metadata, Lifetime::Scoped);
+        let _daemon = daemon.unwrap();
+        let listing =
+            run("rsync", [format!("rsync://127.0.0.1:{port}/install/D12-F.1.0.0/")]).unwrap();
+        assert!(listing.contains("mysql"), "{listing}");
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_that_names_it() {
+        let taken = TcpListener::bind(local(0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path();
+        let error = rsync_daemon(path, port, path, path, Lifetime::Scoped).unwrap_err();
+        assert!(error.to_string().contains(&format!("port {port} is wanted")), "{error:#}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The long tests, behind `scripts/test --all GROUP`: one module a group.
+
+mod boot;
