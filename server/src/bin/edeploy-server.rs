@@ -134,6 +134,18 @@ enum Command {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
+    #[command(after_help = "Example:\n  edeploy-server check /var/lib/edeploy/config")]
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// A CONFIGDIR (default: that of edeploy.conf)
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the plan that a machine with these facts would get; changes nothing
     #[command(after_help = "Example:\n  edeploy-server plan /var/lib/edeploy/config facts.hw")]
     Plan {
@@ -256,6 +268,19 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
             print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
             Ok(Outcome::Done)
+        }
+        Command::Check { config, folder, json } => {
+            let folder = folder.map_or_else(|| commands::config_dir(&config.config), Ok)?;
+            let findings = commands::check(&folder)?;
+            if json {
+                print(&serde_json::to_string_pretty(&findings)?)?;
+            } else {
+                for finding in &findings {
+                    print(&finding.to_string())?;
+                }
+            }
+            let broken = specs::check::has_errors(&findings);
+            Ok(if broken { Outcome::No } else { Outcome::Done })
         }
         Command::Plan { config, paths, json } => {
             let (folder, facts) = match &paths[..] {
