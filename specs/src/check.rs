@@ -145,7 +145,18 @@ fn unlisted_files(profiles: &[Profile<'_>], texts: &Texts, findings: &mut Vec<Di
             let span = Span { start: 0, end: text.find('\n').unwrap_or(text.len()) };
             let finding = Diagnostic::warning("check-unlisted", file, text, span, message);
             findings.push(finding.with_help(format!("add `(\"{profile}\", 0)` to `state`")));
+            findings.extend(mistakes(file, text));
         }
+    }
+}
+
+/// What the reader of such a file says of it on its own.
+fn mistakes(file: &str, text: &str) -> Vec<Diagnostic> {
+    match file.rsplit_once('.') {
+        Some((_, "specs")) => Spec::parse(file, text).err().into_iter().collect(),
+        Some((_, "cmdb")) => Cmdb::parse(file, text, &BTreeSet::new()).err().unwrap_or_default(),
+        Some((_, "configure")) => Configure::parse(file, text).err().unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

@@ -12,20 +12,20 @@ use specs::state::State;
 use tempfile::TempDir;
 
 /// The boundary of every form that is sent here.
-pub const BOUNDARY: &str = "----edeploy-test";
+pub(crate) const BOUNDARY: &str = "----edeploy-test";
 
-pub struct Deployment {
+pub(crate) struct Deployment {
     folder: TempDir,
-    pub application: Application,
+    pub(crate) application: Application,
 }
 
 impl Deployment {
     /// The sample profile with this `state` and `vm.cmdb`.
-    pub fn new(state: &str, cmdb: &str) -> Deployment {
+    pub(crate) fn new(state: &str, cmdb: &str) -> Deployment {
         Deployment::with_settings(state, cmdb, "")
     }
 
-    pub fn with_settings(state: &str, cmdb: &str, settings: &str) -> Deployment {
+    pub(crate) fn with_settings(state: &str, cmdb: &str, settings: &str) -> Deployment {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config");
         std::fs::create_dir(&config).unwrap();
@@ -41,47 +41,47 @@ impl Deployment {
     }
 
     /// As the README has it: entries host03 to host07, four of the profile.
-    pub fn readme() -> Deployment {
+    pub(crate) fn readme() -> Deployment {
         let cmdb = std::fs::read_to_string(profiles().join("vm.cmdb")).unwrap();
         Deployment::new("[(\"vm\", 4)]\n", &cmdb)
     }
 
     /// `entries` entries and as many of the profile.
-    pub fn sized(entries: u32) -> Deployment {
+    pub(crate) fn sized(entries: u32) -> Deployment {
         let cmdb = entries_cmdb(entries);
         Deployment::new(&format!("[(\"vm\", {entries})]\n"), &cmdb)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
     /// Forgets everything in memory, as a restart does.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.application = Application::open(&self.path("edeploy.conf")).unwrap();
     }
 
-    pub fn sync(&self) {
+    pub(crate) fn sync(&self) {
         self.application.store("SERVER").unwrap().sync().unwrap();
     }
 
-    pub fn upload(&self, facts: &Value) -> Response {
+    pub(crate) fn upload(&self, facts: &Value) -> Response {
         self.post(&[("file", Some("facts.json"), facts.to_string().as_bytes())])
     }
 
-    pub fn post(&self, fields: &[(&str, Option<&str>, &[u8])]) -> Response {
+    pub(crate) fn post(&self, fields: &[(&str, Option<&str>, &[u8])]) -> Response {
         self.application.handle(&form_request(fields))
     }
 
-    pub fn events(&self, ticket: &str, sequence: u64, events: &Value) -> Response {
+    pub(crate) fn events(&self, ticket: &str, sequence: u64, events: &Value) -> Response {
         let batch = json!({
             "protocol": 1, "agent": "test", "nonce": "0".repeat(32), "ticket": ticket,
             "sequence": sequence, "events": events,
@@ -93,13 +93,13 @@ impl Deployment {
     }
 
     /// What `state` says of the profile `vm`.
-    pub fn count(&self) -> String {
+    pub(crate) fn count(&self) -> String {
         let state = State::parse("state", &self.read("config/state")).unwrap();
         state.count(&"vm".parse().unwrap()).unwrap().to_string()
     }
 
     /// The host names of used entries.
-    pub fn used(&self) -> BTreeSet<String> {
+    pub(crate) fn used(&self) -> BTreeSet<String> {
         let cmdb = Cmdb::parse("vm.cmdb", &self.read("config/vm.cmdb"), &BTreeSet::new()).unwrap();
         cmdb.entries()
             .filter(|entry| entry.is_used())
@@ -109,11 +109,11 @@ impl Deployment {
 }
 
 /// The sample profiles of the repository.
-pub fn profiles() -> PathBuf {
+pub(crate) fn profiles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/profiles")
 }
 
-pub fn entries_cmdb(entries: u32) -> String {
+pub(crate) fn entries_cmdb(entries: u32) -> String {
     let list: Vec<String> = (0..entries)
         .map(|n| {
             format!(
@@ -128,7 +128,7 @@ pub fn entries_cmdb(entries: u32) -> String {
 }
 
 /// The facts of machine number `n`: its own MAC, serial, UUID and disk.
-pub fn machine(n: u32) -> Value {
+pub(crate) fn machine(n: u32) -> Value {
     let mac = format!("52:54:00:{:02x}:{:02x}:{:02x}", n >> 16 & 255, n >> 8 & 255, n & 255);
     json!([
         ["disk", "vda", "size", "10"],
@@ -143,7 +143,7 @@ pub fn machine(n: u32) -> Value {
     ])
 }
 
-pub fn form_body(fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
+pub(crate) fn form_body(fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file_name, content) in fields {
         body.extend(
@@ -160,7 +160,7 @@ pub fn form_body(fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     body
 }
 
-pub fn form_request(fields: &[(&str, Option<&str>, &[u8])]) -> Request {
+pub(crate) fn form_request(fields: &[(&str, Option<&str>, &[u8])]) -> Request {
     Request {
         method: "POST".into(),
         path: "/cgi-bin/edeploy/upload".into(),
@@ -171,23 +171,23 @@ pub fn form_request(fields: &[(&str, Option<&str>, &[u8])]) -> Request {
     }
 }
 
-pub fn json_of(response: &Response) -> Value {
+pub(crate) fn json_of(response: &Response) -> Value {
     serde_json::from_slice(&response.body)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&response.body)))
 }
 
 /// The host name of the plan in a reply.
-pub fn hostname(response: &Response) -> Option<String> {
+pub(crate) fn hostname(response: &Response) -> Option<String> {
     let reply = json_of(response);
     reply["plan"]["plan"]["hostname"].as_str().map(str::to_owned)
 }
 
-pub fn ticket(response: &Response) -> String {
+pub(crate) fn ticket(response: &Response) -> String {
     json_of(response)["plan"]["ticket"].as_str().unwrap().to_owned()
 }
 
 /// The reason of a refusal, with those of the profiles.
-pub fn reason(response: &Response) -> String {
+pub(crate) fn reason(response: &Response) -> String {
     let reply = json_of(response);
     let refused = &reply["refused"];
     let mut text = refused["reason"].as_str().unwrap_or_default().to_owned();

@@ -43,7 +43,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        drop(umount(&self.0));
+        // The scratch folder is removed next and would say so.
+        let _ = umount(&self.0);
     }
 }
 

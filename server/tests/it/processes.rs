@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::deployment::{BOUNDARY, Deployment, form_body, machine};
+use crate::deployment::{BOUNDARY, Deployment, form_body, machine, profiles};
 
 /// A child that is killed when the test ends, however it ends.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let id = i32::try_from(self.0.id()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
     }
 }
@@ -34,12 +34,12 @@ impl Drop for Process {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests start the programs they test")]
-pub fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     Command::new(program)
 }
 
 /// Starts `serve` for a deployment, and says where it listens. `shell` may limit it first.
-pub fn serve(deployment: &Deployment, shell: &str) -> (Process, SocketAddr) {
+pub(crate) fn serve(deployment: &Deployment, shell: &str) -> (Process, SocketAddr) {
     let line = format!("{shell} exec \"$0\" serve --config \"$1\" --listen 127.0.0.1:0");
     let mut child = command("sh")
         .args(["-c", &line, env!("CARGO_BIN_EXE_edeploy-server")])
@@ -63,7 +63,7 @@ pub fn serve(deployment: &Deployment, shell: &str) -> (Process, SocketAddr) {
 }
 
 /// Status and body of an upload; `None` when the server died before it answered.
-pub fn try_upload(address: SocketAddr, path: &str, facts: &Value) -> Option<(u16, Value)> {
+pub(crate) fn try_upload(address: SocketAddr, path: &str, facts: &Value) -> Option<(u16, Value)> {
     let body = form_body(&[("file", Some("facts.json"), facts.to_string().as_bytes())]);
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -226,6 +226,12 @@ fn the_command_line_works_beside_a_running_server() {
     // The server takes it all up.
     let (status, body) = try_upload(http, "/upload", &machine(2)).unwrap();
     assert_eq!((status, body["plan"]["plan"]["hostname"].as_str()), (200, Some("host03")));
+    check(&["check"], 0, "");
+    deployment.write("config/vm.specs", "[(\"disk\",\n");
+    check(&["check"], 1, "vm.specs:");
+    check(&["check", "--json", deployment.path("config").to_str().unwrap()], 1, "\"line\"");
+    deployment
+        .write("config/vm.specs", &std::fs::read_to_string(profiles().join("vm.specs")).unwrap());
     check(&["frobnicate"], 2, "Usage");
     let facts = deployment.path("facts.json");
     std::fs::write(&facts, machine(3).to_string()).unwrap();

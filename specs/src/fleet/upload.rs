@@ -77,8 +77,10 @@ impl World {
                 }
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
+                    record.identity = identity;
+                } else {
+                    record.identity = identity.or_earlier(record.identity);
                 }
-                record.identity = identity;
                 record
             }
         };

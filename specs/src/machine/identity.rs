@@ -86,6 +86,17 @@ impl Identity {
         self.macs.is_empty() && self.serial.is_none() && self.uuid.is_none()
     }
 
+    /// This identity, with the numbers of an earlier one where it has none: a serial that could
+    /// not be read this time is still the machine's.
+    #[must_use]
+    pub fn or_earlier(self, earlier: Identity) -> Identity {
+        Identity {
+            serial: self.serial.or(earlier.serial),
+            uuid: self.uuid.or(earlier.uuid),
+            ..self
+        }
+    }
+
     /// The first permanent MAC address that both have.
     pub fn shared_mac<'a>(&'a self, other: &Identity) -> Option<&'a Mac> {
         self.macs.iter().find(|mac| other.macs.contains(mac))

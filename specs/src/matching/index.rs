@@ -64,8 +64,10 @@ impl Index {
     }
 
     /// The facts that satisfy a line on its own, in order.
-    pub(super) fn candidates(&self, line: &Line) -> Vec<u32> {
+    pub(super) fn candidates<'i>(&'i self, line: &'i Line) -> impl Iterator<Item = u32> + 'i {
         let mut wanted: [Option<TextId>; 4] = [None; 4];
+        // A text that no fact holds is found by no fact.
+        let mut possible = true;
         for (position, column) in line.columns.iter().enumerate() {
             let Some(Test::Literal(value)) = &column.test else { continue };
             let id = match value {
@@ -74,22 +76,23 @@ impl Index {
             };
             match id {
                 Some(&id) => wanted[position] = Some(id),
-                None => return Vec::new(),
+                None => possible = false,
             }
         }
         let facts = match (wanted[0], wanted[2]) {
+            _ if !possible => &[],
             (Some(class), Some(key)) => {
                 self.by_class_and_key.get(&(class, key)).map_or(&[][..], Vec::as_slice)
             }
             _ => &self.everything,
         };
-        let holds = |fact: &u32| {
+        let holds = move |fact: &u32| {
             let columns = &self.columns[*fact as usize];
             wanted.iter().zip(columns).all(|(wanted, id)| wanted.is_none_or(|wanted| wanted == *id))
                 && agrees_with_itself(line, columns)
                 && (0..4).all(|column| self.function(line, *fact as usize, column) == Truth::Yes)
         };
-        facts.iter().copied().filter(holds).collect()
+        facts.iter().copied().filter(holds)
     }
 
     /// What the function of a column, if it has one, says of a fact.

@@ -27,15 +27,10 @@ pub(super) struct Table {
 impl<'a> Problem<'a> {
     /// The tables of a spec; `None` as soon as a line has no fact at all.
     pub(crate) fn new(matcher: &'a Matcher<'a>, spec: &Spec) -> Option<Problem<'a>> {
-        let mut problem = Problem::empty(matcher);
-        for line in &spec.lines {
-            let table = problem.table(line);
-            if table.facts.is_empty() {
-                return None;
-            }
-            problem.lines.push(table);
-        }
-        Some(problem)
+        // Most profiles of a fleet fail here, before any table is made.
+        let index = matcher.index();
+        let possible = spec.lines.iter().all(|line| index.candidates(line).next().is_some());
+        possible.then(|| Problem::complete(matcher, spec))
     }
 
     /// The tables of a spec, those without facts as well.
@@ -66,7 +61,7 @@ impl<'a> Problem<'a> {
 
     fn table(&mut self, line: &Line) -> Table {
         let index = self.matcher.index();
-        let facts = index.candidates(line);
+        let facts: Vec<u32> = index.candidates(line).collect();
         let mut variables: Vec<(usize, Vec<TextId>)> = Vec::new();
         for (position, column) in line.columns.iter().enumerate() {
             let Some(variable) = &column.variable else { continue };

@@ -197,3 +197,37 @@ fn what_the_readers_find_is_passed_on() {
     assert_eq!(codes, ["spec-shape", "cmdb-shape"]);
     assert_eq!(self::found(&[("state", "[('vm', 'x')]")]).len(), 1);
 }
+
+#[test]
+fn the_configuration_of_the_original() {
+    macro_rules! corpus {
+        ($($name:literal),*) => {
+            [$(($name, include_str!(concat!("../../../tests/fixtures/corpus/edeploy/config/", $name)))),*]
+        };
+    }
+    let files = corpus![
+        "state",
+        "backup.cmdb",
+        "hp-mlx.cmdb",
+        "hp-mlx.specs",
+        "hp.cmdb",
+        "hp.specs",
+        "kvm-test.cmdb",
+        "kvm-test.specs",
+        "vm.specs"
+    ];
+    let texts: Texts =
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let found: Vec<String> = check(&texts).iter().map(|finding| finding.one_line()).collect();
+    expect_test::expect![[r#"
+        state:1:2: there is no hp.configure: machines that fit are refused
+        state:1:13: there is no vm.configure: machines that fit are refused
+        state:1:24: there is no vm-centos.specs: no machine ever fits
+        state:1:24: there is no vm-centos.configure: machines that fit are refused
+        state:1:42: there is no kvm-test.configure: machines that fit are refused
+        backup.cmdb:1:1: `state` does not name backup: this file is never used
+        hp-mlx.cmdb:1:1: `state` does not name hp-mlx: this file is never used
+        hp-mlx.specs:1:1: `state` does not name hp-mlx: this file is never used
+        hp-mlx.specs:21:53: a comma is missing here, before the next item"#]]
+    .assert_eq(&found.join("\n"));
+}
