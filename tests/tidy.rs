@@ -30,9 +30,11 @@ const SPECS: &[(&str, &str)] = &[
     ("wire", "units plan event"),
     // `wire` for the one set of RON options.
     ("configure", "value diagnostic facts wire"),
-    ("secret", "value facts cmdb plan"),
     ("catalog", "value units diagnostic lang configure"),
     ("machine", "value units facts cmdb event"),
+    ("secret", "value facts cmdb plan machine"),
+    ("check", "value units diagnostic literal lang cmdb state configure catalog"),
+    ("import", "diagnostic literal configure"),
     (
         "fleet",
         "value units diagnostic facts lang matching explain cmdb state configure plan event wire \
