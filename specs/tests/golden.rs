@@ -125,7 +125,6 @@ impl Case {
         let nobody = Claimant {
             holder: Box::new(|_| None),
             machine: None,
-            own: None,
             identifies: Box::new(|_| false),
         };
         let Choice::Entry(position) = cmdb.choose(&found.cmdb_variables, &found.variables, &nobody)
