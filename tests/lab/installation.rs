@@ -41,18 +41,10 @@ pub struct Installation {
     pub report: Vec<String>,
 }
 
-/// The steps that wait for, or are done by, somebody else than the agent.
-const OTHERS: [&str; 9] = [
-    "drivers",
-    "network",
-    "dhcp",
-    "server",
-    "filesystem",
-    "tree",
-    "boot loader",
-    "kexec",
-    "modules",
-];
+/// Steps, by the beginning of their names, that wait for or run somebody else: udev, DHCP, mkfs,
+/// rsync (the preflight asks its daemon), grub-install, systemctl and the admin's own commands.
+const OTHERS: [&str; 8] =
+    ["drivers", "network", "preflight", "filesystem", "tree", "boot loader", "enable ", "run "];
 
 impl Installation {
     /// The table of step durations, longest lines last as they came, and what the agent itself
@@ -66,8 +58,7 @@ impl Installation {
         table
     }
 
-    /// Seconds that are the agent's own: everything apart from drivers and udev, waiting for the
-    /// network, and running mkfs, rsync and grub-install.
+    /// Seconds that are the agent's own: everything but the steps of [`OTHERS`].
     pub fn agents_own(&self) -> f64 {
         let own = |name: &str| !OTHERS.iter().any(|other| name.starts_with(other));
         self.steps.iter().filter(|(name, _)| own(name) && name != "in all").map(|(_, s)| s).sum()
