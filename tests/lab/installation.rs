@@ -39,6 +39,8 @@ pub struct Installation {
     pub took: Duration,
     /// The lines of the agent.
     pub report: Vec<String>,
+    /// The most memory that QEMU took for it, its own included, in MiB.
+    pub host_memory: Option<u64>,
 }
 
 /// Steps, by the beginning of their names, that wait for or run somebody else: udev, DHCP, mkfs,
@@ -88,6 +90,7 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
     let mut vm = machine.start(site.accelerator, run, crate::process::Lifetime::Scoped)?;
     // The table of durations is the last thing an agent prints before it ends, either way.
     vm.watch("in all", INSTALL_DEADLINE, tell)?;
+    let host_memory = vm.resident_memory();
     vm.wait_for_end(Duration::from_secs(60))?;
     let took = start.elapsed();
     let text = vm.console().text();
@@ -97,7 +100,7 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
         bail!("the installation failed; the end of {path}:\n{}", vm.console().tail(40));
     }
     let steps = durations(&report);
-    Ok(Installation { console: vm.console().path().to_owned(), steps, took, report })
+    Ok(Installation { console: vm.console().path().to_owned(), steps, took, report, host_memory })
 }
 
 /// Reads the agent's table: lines of `[ time ]   1.23 s  name`.
@@ -176,6 +179,7 @@ mod tests {
             steps,
             took: Duration::ZERO,
             report: Vec::new(),
+            host_memory: None,
         };
         assert!((installation.agents_own() - 0.75).abs() < 1e-9);
     }
