@@ -19,6 +19,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod fleet;
+pub mod ids;
 pub mod import;
 pub mod lang;
 pub mod literal;
