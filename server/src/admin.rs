@@ -2,3 +2,4 @@
 
 pub mod commands;
 pub mod machines;
+pub mod match_cmd;

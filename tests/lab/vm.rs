@@ -103,9 +103,13 @@ impl Machine {
         add("-name", self.name.clone());
         add("-machine", if self.firmware == Firmware::Uefi { "q35" } else { "pc" }.to_owned());
         add("-accel", accelerator.argument().to_owned());
-        if accelerator == Accelerator::Kvm {
-            add("-cpu", "host".to_owned());
-        }
+        let processor = match accelerator {
+            Accelerator::Kvm => "host",
+            // Machines of the last ten years have a source of random numbers; without one the
+            // kernel makes its first user wait for a second.
+            Accelerator::Tcg => "qemu64,+rdrand",
+        };
+        add("-cpu", processor.to_owned());
         add("-m", self.memory.to_string());
         add("-display", "none".to_owned());
         add("-serial", format!("file:{}", self.console(run).display()));

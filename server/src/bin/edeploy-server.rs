@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use server::admin::{commands, machines};
+use server::admin::{commands, machines, match_cmd};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use tracing_subscriber::EnvFilter;
@@ -134,6 +134,18 @@ enum Command {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
+    #[command(after_help = "Example:\n  edeploy-server check /var/lib/edeploy/config")]
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// A CONFIGDIR (default: that of edeploy.conf)
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the plan that a machine with these facts would get; changes nothing
     #[command(after_help = "Example:\n  edeploy-server plan /var/lib/edeploy/config facts.hw")]
     Plan {
@@ -143,6 +155,28 @@ enum Command {
         #[arg(num_args = 1..=2, required = true, value_name = "DIR FACTS")]
         paths: Vec<PathBuf>,
         /// The plan as JSON instead of RON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Match one spec list against one list of facts, and say why not
+    #[command(after_help = "Example:\n  edeploy-server match vm.specs host03.hw")]
+    Match {
+        /// A spec list in either syntax
+        specs: PathBuf,
+        /// Facts as JSON or literals; `-` for standard input
+        facts: PathBuf,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the entries that a CMDB expression expands to, one a line
+    #[command(
+        after_help = "Example:\n  edeploy-server generate \"generate({'ip': '10.0.0.1-9'})\""
+    )]
+    Generate {
+        /// A call of `generate`, or a list of mappings
+        expression: String,
+        /// One JSON list
         #[arg(long)]
         json: bool,
     },
@@ -219,6 +253,34 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Sync { deployment } => {
             open(&deployment)?.sync()?;
             Ok(Outcome::Done)
+        }
+        Command::Match { specs, facts, json } => {
+            let name = specs.display().to_string();
+            let text =
+                std::fs::read_to_string(&specs).with_context(|| format!("cannot read {name}"))?;
+            let spec = specs::lang::Spec::parse(&name, &text)?;
+            let verdict = match_cmd::verdict(&spec, &commands::read_facts(&facts)?);
+            print(&if json { serde_json::to_string_pretty(&verdict.json)? } else { verdict.text })?;
+            Ok(if verdict.matched { Outcome::Done } else { Outcome::No })
+        }
+        Command::Generate { expression, json } => {
+            let entries = match_cmd::entries(&expression)?;
+            let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
+            Ok(Outcome::Done)
+        }
+        Command::Check { config, folder, json } => {
+            let folder = folder.map_or_else(|| commands::config_dir(&config.config), Ok)?;
+            let findings = commands::check(&folder)?;
+            if json {
+                print(&serde_json::to_string_pretty(&findings)?)?;
+            } else {
+                for finding in &findings {
+                    print(&finding.to_string())?;
+                }
+            }
+            let broken = specs::check::has_errors(&findings);
+            Ok(if broken { Outcome::No } else { Outcome::Done })
         }
         Command::Plan { config, paths, json } => {
             let (folder, facts) = match &paths[..] {

@@ -1,0 +1,1 @@
+//! Group `boot`: the main job on disks that hang elsewhere.
