@@ -105,7 +105,7 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     let taken = Search::new(&problem, (0..good).collect(), budget).first()?;
     let bound = matcher.matched(spec, taken.clone()).variables;
     let nearest = nearest(matcher, spec, good, &taken, &bound);
-    let bound = without_secrets(matcher, spec, &taken, bound);
+    let bound = without_secrets(matcher, bound);
     Ok(Some(Mismatch { line: good, number: spec.lines[good].number, bound, nearest }))
 }
 
@@ -154,17 +154,13 @@ fn nearest(
         let at = column.unwrap_or(3);
         let actual = matcher.value(fact, at);
         let distance = distance(&columns[at], &actual.as_text());
-        let secret =
-            at == VALUE && (is_secret_key(fact_key(matcher, fact)) || wants_secret(columns));
-        let (expected, actual, why) = match secret {
-            true => (REDACTED.to_owned(), Value::from(REDACTED), why.without_secrets()),
-            false => (condition(&columns[at]), actual, why),
-        };
+        let expected = condition(&columns[at]);
         ranked.push((held, distance, Nearest { fact, column, expected, actual, why }));
     }
     // Facts in their order when all else is equal: the sort is stable.
     ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)));
-    ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest).collect()
+    let nearest = ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest);
+    nearest.map(|nearest| nearest.without_secrets(matcher, columns)).collect()
 }
 
 /// What a column wants, without the variable it binds.
@@ -302,32 +298,40 @@ fn wants_secret(columns: &[Column; 4]) -> bool {
     matches!(&columns[2].test, Some(Test::Literal(key)) if is_secret_key(&key.as_text()))
 }
 
-/// The bindings with those replaced that come from values of secret facts.
-fn without_secrets(
-    matcher: &Matcher<'_>,
-    spec: &Spec,
-    taken: &[usize],
-    mut bound: Variables,
-) -> Variables {
-    for (line, &fact) in spec.lines.iter().zip(taken) {
-        if let Some(variable) = &line.columns[VALUE].variable
-            && is_secret_key(fact_key(matcher, fact))
-        {
-            bound.insert(variable.name.clone(), Value::from(REDACTED));
-        }
+/// The bindings with those replaced that are values of secrets.
+fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
+    for value in bound.values_mut().filter(|value| is_secret_text(matcher, &value.as_text())) {
+        *value = Value::from(REDACTED);
     }
     bound
 }
 
-impl Why {
-    /// The same without the values it was found with.
-    fn without_secrets(self) -> Why {
-        match self {
-            Why::NotApplicable(_) => Why::NotApplicable("its value is of another kind".to_owned()),
-            Why::Bound { variable, .. } => Why::Bound { variable, value: REDACTED.to_owned() },
-            why @ (Why::Differs | Why::Taken { .. }) => why,
+impl Nearest {
+    /// The same without values of secrets, wherever they were found.
+    fn without_secrets(mut self, matcher: &Matcher<'_>, columns: &[Column; 4]) -> Nearest {
+        let secret = |text: &str| is_secret_text(matcher, text);
+        let key = fact_key(matcher, self.fact);
+        if self.column == Some(VALUE) && (is_secret_key(key) || wants_secret(columns)) {
+            self.expected = REDACTED.to_owned();
+            self.actual = Value::from(REDACTED);
+        } else if secret(&self.actual.as_text()) {
+            self.actual = Value::from(REDACTED);
         }
+        match &mut self.why {
+            Why::NotApplicable(reason) if self.actual.as_text() == REDACTED => {
+                *reason = "its value is of another kind".to_owned();
+            }
+            Why::Bound { value, .. } if secret(value) => *value = REDACTED.to_owned(),
+            _ => {}
+        }
+        self
     }
+}
+
+/// Whether a fact under a key that is named like a secret has this value.
+fn is_secret_text(matcher: &Matcher<'_>, text: &str) -> bool {
+    let mut facts = matcher.facts().0.iter();
+    !text.is_empty() && facts.any(|fact| fact.3.as_text() == text && is_secret_key(&fact.2))
 }
 
 /// A fact for a sentence.

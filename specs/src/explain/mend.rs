@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{ANYTHING, VALUE, exists, fact_key, shown_fact, shown_line, wrapped};
+use super::{ANYTHING, VALUE, exists, fact_key, is_secret_text, shown_fact, shown_line, wrapped};
 use crate::facts::{Fact, Facts};
 use crate::lang::{Column, Comparison, Function, Line, Quantity, Spec, Test};
 use crate::matching::{BUDGET, Budget, Match, Matcher, NoMatch, Problem, Search};
@@ -174,6 +174,9 @@ impl Mender<'_> {
                 (Some(variable), None) => self.bound_elsewhere(line, &variable.name, found)?,
                 (None, None) => return None,
             };
+            if is_secret_text(self.matcher, &wanted.as_text()) {
+                return None;
+            }
             match at {
                 0 => fact.0 = wanted.as_text(),
                 1 => fact.1 = wanted.as_text(),
@@ -311,7 +314,8 @@ fn closed(matcher: &Matcher<'_>, old: &Line, open: &Line, changed: [bool; 4], fa
             _ => None,
         };
         // A line that had to name a secret accepts anything instead.
-        let secret = at == VALUE && is_secret_key(fact_key(matcher, fact));
+        let secret = (at == VALUE && is_secret_key(fact_key(matcher, fact)))
+            || is_secret_text(matcher, &actual.as_text());
         let condition = condition
             .or_else(|| Column::literally(&actual))
             .filter(|_| !secret)
