@@ -24,7 +24,7 @@ const SPECS: &[(&str, &str)] = &[
     ("facts", "value units diagnostic literal"),
     ("lang", "value diagnostic literal"),
     ("matching", "value facts lang"),
-    ("explain", "value facts lang matching"),
+    ("explain", "value facts lang matching secret"),
     ("cmdb", "value units diagnostic literal"),
     ("state", "value units diagnostic literal"),
     ("plan", "value units facts configure"),
