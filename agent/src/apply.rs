@@ -176,3 +176,101 @@ fn check_named(plan: &Plan, named: &[String]) -> Result<(), ApplyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use specs::configure::Configure;
+    use specs::facts::Facts;
+    use specs::plan::build;
+    use specs::units::Token;
+    use specs::value::{Value, Variables};
+
+    use super::*;
+
+    const CONFIGURE: &str = r#"(
+        role: (name: "mysql", version: "D12-F.1.0.0"),
+        hostname: "host03",
+        disks: [(device: "/dev/vda", table: gpt, boot: auto, partitions: [
+            (label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),
+        ])],
+        files: [(path: "/etc/token", content: "{{ token }}", mode: "0600")],
+    )"#;
+
+    fn plan(serial: Option<&str>) -> Plan {
+        let mut facts = Facts::default();
+        facts.push("disk", "vda", "bytes", 4_i64 << 30);
+        if let Some(serial) = serial {
+            facts.push("disk", "vda", "serial", serial);
+        }
+        let variables = Variables::from([("token".to_owned(), Value::from("s3cr3t"))]);
+        let inputs = build::Inputs {
+            facts: &facts,
+            variables: &variables,
+            profile: &"vm".parse().unwrap(),
+            nonce: &Token::from_bytes([3; 16]),
+            secrets: &["s3cr3t".to_owned()],
+            scripts: &std::collections::BTreeMap::new(),
+        };
+        build::plan(&Configure::parse("vm.configure", CONFIGURE).unwrap(), &inputs).unwrap()
+    }
+
+    fn options(write: bool) -> ApplyOptions {
+        ApplyOptions {
+            write,
+            disks: Vec::new(),
+            in_initrd: false,
+            origin: Origin {
+                server: "192.0.2.1".to_owned(),
+                rsync_host: "192.0.2.1".to_owned(),
+                rsync_port: 873,
+                rsync_path: "install".to_owned(),
+            },
+            target: PathBuf::from(crate::execute::TARGET),
+        }
+    }
+
+    struct NoEvents;
+
+    impl EventSink for NoEvents {
+        fn event(&mut self, event: specs::event::Event) {
+            panic!("a dry run tells {event:?}");
+        }
+    }
+
+    #[test]
+    fn a_dry_run_shows_every_step_and_no_secret() {
+        let plan = plan(Some("S1"));
+        let Ok(Applied::Shown(text)) = run(&plan, &options(false), &mut NoEvents) else {
+            panic!("nothing shown");
+        };
+        for step in &plan.steps {
+            assert!(text.contains(&format!("\n# {}", step.id)), "{}: {text}", step.id);
+        }
+        assert!(text.contains("<secret>") && !text.contains("s3cr3t"), "{text}");
+        assert!(text.trim_end().ends_with("sync"), "{text}");
+    }
+
+    #[test]
+    fn a_disk_that_is_not_named_is_not_destroyed() {
+        for (serial, named, wanted) in [
+            (Some("S1"), vec![], Some("S1")),
+            (Some("S1"), vec!["S2", "/dev/vda"], Some("S1")),
+            (Some("S1"), vec!["S1"], None),
+            (None, vec!["S1"], Some("/dev/vda")),
+            (None, vec!["/dev/vda"], None),
+        ] {
+            let named: Vec<String> = named.into_iter().map(str::to_owned).collect();
+            let found = match check_named(&plan(serial), &named) {
+                Ok(()) => None,
+                Err(ApplyError::NotNamed { disk, name }) => {
+                    assert_eq!(disk, "/dev/vda");
+                    Some(name)
+                }
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(found.as_deref(), wanted, "{serial:?} {named:?}");
+        }
+        let refused = run(&plan(Some("S1")), &options(true), &mut NoEvents);
+        assert!(matches!(refused, Err(ApplyError::NotNamed { .. })), "{refused:?}");
+    }
+}

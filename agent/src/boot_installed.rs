@@ -121,6 +121,8 @@ fn mount_and_load(
     let kernel = existing(&installed, &entry.kernel)?;
     let mut args = vec![
         "--load".to_owned(),
+        // A kernel under lockdown takes signed files only, an old one knows no files.
+        "--kexec-syscall-auto".to_owned(),
         kernel.display().to_string(),
         format!("--command-line={}", entry.arguments),
     ];
@@ -236,7 +238,7 @@ mod tests {
         assert_eq!(entry.arguments, "root=UUID=x ro");
         let here = folder.path().display().to_string();
         let kexec = runner.transcript.last().unwrap().replace(&here, "");
-        expect!["kexec --load /mnt/installed/boot/vmlinuz '--command-line=root=UUID=x ro' --initrd=/mnt/installed/boot/initrd.img"].assert_eq(&kexec);
+        expect!["kexec --load --kexec-syscall-auto /mnt/installed/boot/vmlinuz '--command-line=root=UUID=x ro' --initrd=/mnt/installed/boot/initrd.img"].assert_eq(&kexec);
         expect![[r#"
             mkdir -p /mnt/installed && mount -t ext4 -o ro,noload /dev/vda2 /mnt/installed
             mkdir -p /mnt/installed/boot && mount -t ext4 -o ro,noload /dev/vda1 /mnt/installed/boot

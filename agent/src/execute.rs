@@ -162,9 +162,9 @@ fn list(errors: &[PreflightError]) -> String {
 
 /// What the walk through the steps has to remember.
 struct Progress {
-    /// Whether the first destructive step has begun.
+    /// Whether the first operation that destroys something has begun.
     destroying: bool,
-    /// Bytes of the role tree, once preflight has asked.
+    /// Bytes of the role tree, once preflight has looked at everything.
     tree_bytes: Option<u64>,
 }
 
@@ -175,7 +175,7 @@ impl Executor<'_> {
         let mut receipt = Receipt::default();
         let mut progress = Progress { destroying: false, tree_bytes: None };
         for step in &plan.steps {
-            if destroys(&step.action) && !progress.destroying {
+            if destroys(&step.action) && progress.tree_bytes.is_none() {
                 let took = self
                     .in_step(PREFLIGHT, false, plan, |executor| {
                         progress.tree_bytes = Some(preflight::check(executor, installation)?);
@@ -183,11 +183,11 @@ impl Executor<'_> {
                     })
                     .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;
                 receipt.steps.push((PREFLIGHT.to_owned(), took));
-                progress.destroying = true;
             }
             let took = self
                 .in_step(&step.id, destroys(&step.action), plan, |executor| {
                     operations(installation, step).iter().try_for_each(|op| {
+                        progress.destroying |= destroys(&step.action) && op.destroys();
                         executor.perform(installation, &step.id, op, progress.tree_bytes)
                     })
                 })

@@ -31,6 +31,7 @@ mod journal;
 mod kept;
 mod layout;
 mod listing;
+pub mod pkgmngr;
 mod preflight;
 mod recover;
 mod report;

@@ -24,7 +24,7 @@ use specs::wire::{PROTOCOL, Refusal, Reply};
 
 use crate::boot_installed;
 use crate::chain;
-use crate::client::{Answer, Client, ClientError, EventSender, Patience};
+use crate::client::{self, Answer, Client, ClientError, EventSender, Patience};
 use crate::detect;
 use crate::drivers;
 use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
@@ -87,14 +87,32 @@ pub fn run(console: &Console) -> Outcome {
     // A note of an earlier try would be taken for this one's.
     let _ = fs::remove_file(FAILURE_NOTE);
     report_panics();
-    let outcome = live(console).unwrap_or_else(|error| {
-        let text = chain(&error);
-        console.note(&text);
-        note_failure(console, &crate::chain(&error));
-        Outcome::Failed
-    });
-    console.print_durations();
+    warm_random_numbers();
+    let (machine, answer) = match ask(console) {
+        Ok(asked) => asked,
+        Err(error) => return fail(console, &error),
+    };
+    let ticket = match &answer.reply {
+        Reply::Plan { ticket, .. } => Some(ticket.clone()),
+        Reply::Installed { .. } | Reply::Refused(_) => None,
+    };
+    let outcome = match machine.obey(answer) {
+        Ok(outcome) => {
+            console.print_durations();
+            outcome
+        }
+        Err(error) => fail(console, &error),
+    };
+    machine.upload_log(ticket.as_ref());
     outcome
+}
+
+/// Tells why the machine is not installed: on the console, in the log, above the shell's prompt.
+fn fail(console: &Console, error: &RunError) -> Outcome {
+    console.print_durations();
+    console.note(&chain(error));
+    note_failure(console, &chain(error));
+    Outcome::Failed
 }
 
 /// A panic ends this process; PID 1 tells why from the note. Printed past the console, whose lock
@@ -107,7 +125,14 @@ fn report_panics() {
     }));
 }
 
-fn live(console: &Console) -> Result<Outcome, RunError> {
+/// A kernel without a hardware source of random numbers needs a second of work before it gives
+/// any. That second passes while drivers load, not while the server waits for a nonce.
+fn warm_random_numbers() {
+    std::thread::spawn(client::nonce);
+}
+
+/// Everything up to the server's answer.
+fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
     console
@@ -120,7 +145,8 @@ fn live(console: &Console) -> Result<Outcome, RunError> {
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
     name_missing_firmware(console);
-    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root, console)))?;
+    await_late_disks(&root, console);
+    let facts = console.step("facts", || Ok::<_, RunError>(find_facts(&root)))?;
     let client = Client::new(options.server.clone(), console.clone()).map_err(RunError::Upload)?;
     let answer = console
         .step(&format!("upload to {}", options.server.host), || {
@@ -129,8 +155,7 @@ fn live(console: &Console) -> Result<Outcome, RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    let machine = Machine { root, options, facts, client, console: console.clone() };
-    machine.obey(answer)
+    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
@@ -155,11 +180,16 @@ fn name_missing_firmware(console: &Console) {
     }
 }
 
-fn find_facts(root: &Root, console: &Console) -> (Facts, String) {
-    // Controllers find their disks while the network comes up: wait for the late ones.
+/// Controllers find their disks while the network comes up: the late ones are waited for.
+fn await_late_disks(root: &Root, console: &Console) {
     if drivers::has_udev(root) {
+        console.begin("drivers of late disks");
         drivers::settle(&mut RealRunner, console);
+        console.done("");
     }
+}
+
+fn find_facts(root: &Root) -> (Facts, String) {
     let facts = detect::detect_at(root);
     let disks = detect::disks::names(root).join(" ");
     let detail = format!("{} facts, disks: {disks}", facts.0.len());
@@ -184,7 +214,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn obey(self, answer: Answer) -> Result<Outcome, RunError> {
+    fn obey(&self, answer: Answer) -> Result<Outcome, RunError> {
         if let Some(date) = answer.date {
             set_clock(&self.console, date);
         }
@@ -202,7 +232,6 @@ impl Machine {
                 for profile in &refusal.profiles {
                     self.console.note(&format!("{}: {}", profile.profile, profile.reason));
                 }
-                self.upload_log(None);
                 Err(RunError::Refused(refusal))
             }
         }
@@ -228,7 +257,7 @@ impl Machine {
                 if let Err(error) = told {
                     self.console.note(&format!(
                         "installed, but the server does not know: {}",
-                        crate::chain(&error)
+                        chain(&error)
                     ));
                 }
                 let done = format!(
@@ -236,12 +265,10 @@ impl Machine {
                     plan.hostname, plan.role.name, plan.role.version
                 );
                 self.console.line(&done);
-                self.upload_log(Some(ticket));
                 Ok(self.load_installed(&plan))
             }
             Err(error) => {
                 self.report_failure(&plan, ticket, &events, &error);
-                self.upload_log(Some(ticket));
                 Err(error)
             }
         }
@@ -276,11 +303,11 @@ impl Machine {
         let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
         let told = events.finish(Duration::from_secs(60)).or_else(|error| {
-            self.console.note(&format!("event report: {}", crate::chain(&error)));
+            self.console.note(&format!("event report: {}", chain(&error)));
             self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
         });
         if let Err(error) = told {
-            self.console.note(&format!("the server does not know: {}", crate::chain(&error)));
+            self.console.note(&format!("the server does not know: {}", chain(&error)));
         }
     }
 
@@ -293,7 +320,7 @@ impl Machine {
         match self.load_kernel(&plan.root) {
             Ok(()) => Outcome::KernelLoaded,
             Err(error) => {
-                self.console.note(&format!("rebooting instead: {}", crate::chain(&error)));
+                self.console.note(&format!("rebooting instead: {}", chain(&error)));
                 Outcome::Installed
             }
         }
@@ -329,7 +356,7 @@ impl Machine {
             .map_err(|error| error.to_string())
             .and_then(|log| {
                 let uploaded = self.client.upload_log(&name, &log, ticket, LOG_PATIENCE);
-                uploaded.map_err(|error| crate::chain(&error))
+                uploaded.map_err(|error| chain(&error))
             });
         match told {
             Ok(()) => self.console.note(&format!("log uploaded as {name}")),

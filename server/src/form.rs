@@ -172,10 +172,14 @@ fn parameter(text: &str, key: &str) -> Option<String> {
         let (name, after) = rest.split_once('=')?;
         let mut value = String::new();
         if let Some(quoted) = after.strip_prefix('"') {
-            let mut characters = quoted.char_indices();
+            let mut characters = quoted.char_indices().peekable();
             loop {
                 match characters.next()? {
-                    (_, '\\') => value.push(characters.next()?.1),
+                    // Only these two are escaped by anyone; elsewhere a backslash is itself.
+                    (_, '\\') => match characters.next_if(|(_, next)| matches!(next, '"' | '\\')) {
+                        Some((_, escaped)) => value.push(escaped),
+                        None => value.push('\\'),
+                    },
                     (end, '"') => {
                         rest = &quoted[end + 1..];
                         break;

@@ -233,7 +233,7 @@ impl Application {
                 Err(error) => return Err(Refused::new(503, chain(&error))),
             }
         }
-        Err(Refused::new(404, "no machine has this ticket: it asked again, or was released"))
+        Err(Refused::new(409, "no machine has this ticket: it asked again, or was released"))
     }
 
     /// Whether every section's lock can be taken and its files can be used.

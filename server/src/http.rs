@@ -152,9 +152,31 @@ fn private_server(workers: usize) -> io::Result<(Arc<tiny_http::Server>, Vec<Uni
     let path = folder.path().join("http");
     let listener = UnixListener::bind(&path)?;
     let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-    let streams = (0..workers).map(|_| UnixStream::connect(&path)).collect::<io::Result<_>>()?;
+    let mut streams = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let mut stream = UnixStream::connect(&path)?;
+        // `tiny_http` may give two connections that come at once to one idle thread, and the
+        // second would wait for the end of the first, which never comes: one at a time, each
+        // answered once before the next.
+        relay::send(&mut stream, &first_request())?;
+        server.recv()?.respond(tiny_http::Response::empty(200))?;
+        relay::receive(&mut stream)?;
+        streams.push(stream);
+    }
     folder.close()?;
     Ok((Arc::new(server), streams))
+}
+
+/// What is sent over a new connection to see that it is served.
+fn first_request() -> Request {
+    Request {
+        method: "GET".to_owned(),
+        path: "/".to_owned(),
+        content_type: None,
+        accept: None,
+        peer: None,
+        body: Vec::new(),
+    }
 }
 
 fn spawn_relay(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::store::files::{Replacement, absent_as_none};
+use crate::store::files::{Replacement, absent_as_none, ensure_folder};
 
 /// What the names of uploaded logs end in: it makes an upload a log upload.
 pub(crate) const SUFFIX: &str = ".log.gz";
@@ -29,7 +29,7 @@ pub(crate) enum LogError {
 pub(crate) fn store(folder: &Path, name: &str, content: &[u8], limit: u64) -> Result<(), LogError> {
     let path = folder.join(name);
     let failed = |source| LogError::Io { path: path.clone(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    ensure_folder(folder).map_err(failed)?;
     if stored_bytes(folder).map_err(failed)? + content.len() as u64 > limit {
         return Err(LogError::Full { folder: folder.to_owned(), limit });
     }

@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use specs::fleet::{Decision, Fresh, World};
 use specs::machine::Seconds;
@@ -165,18 +165,35 @@ impl Store {
         if self.behind.load(Ordering::SeqCst) { self.sync() } else { Ok(()) }
     }
 
+    /// As [`Store::sync_if_behind`], for a process that serves one request: of all that are
+    /// behind at a time one stays for `pause`, then writes for all; the others may go.
+    pub fn sync_in_turn(&self, pause: Duration) -> Result<(), StoreError> {
+        if !self.behind.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let path = self.section.private_dir().join("syncer");
+        let failed = |source| StoreError::Lock { path: path.clone(), source };
+        let Some(turn) = Lock::open(&path).and_then(Lock::try_hold).map_err(failed)? else {
+            return Ok(());
+        };
+        std::thread::sleep(pause);
+        let mut inner = locked(&self.inner);
+        self.with_engine(&mut inner, |engine| {
+            engine.write_files()?;
+            // Given up under the lock: whoever commits after this finds it free.
+            drop(turn);
+            Ok(())
+        })
+    }
+
     /// Decides for everyone in the batch, stores all of it, and hands the results out.
     fn lead(&self, inner: &mut Inner, jobs: Vec<Job>) {
-        let mut slots = Vec::with_capacity(jobs.len());
+        // Kept apart: whatever becomes of the decisions, everyone gets an answer.
+        let (decisions, slots): (Vec<Decide>, Vec<Arc<Slot>>) =
+            jobs.into_iter().map(|job| (job.decide, job.slot)).unzip();
         let stored = self.with_engine(inner, |engine| {
             let now = now();
-            let mut results = Vec::with_capacity(jobs.len());
-            for Job { decide, slot } in jobs {
-                // Handed over before deciding: whatever happens, it gets an answer.
-                slots.push(slot);
-                results.push(decide_one(engine, decide, now));
-            }
-            Ok(results)
+            Ok(decisions.into_iter().map(|it| decide_one(engine, it, now)).collect::<Vec<_>>())
         });
         match stored {
             Ok(results) => {

@@ -1,5 +1,6 @@
 //! The HTTP front against clients that are slow, rude or many, with an application that only
-//! counts: whatever they do, an honest client is answered within a second.
+//! counts: whatever they do, an honest client is answered within a second. A process of its
+//! own: both ends of hundreds of connections count against its descriptors.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -5,18 +5,25 @@
 //! texts are arguments; equal inputs give equal outputs, byte for byte.
 //!
 //! Reading order: [`value`] and [`units`] (the vocabulary), [`literal`] and [`diagnostic`] (how
+//! files are read), [`facts`] (what a machine is), [`lang`], [`matching`] and [`explain`] (whether
+//! it fits, and why not), [`configure`] (what the admin wants), [`plan`] (what will be done),
+//! [`state`], [`cmdb`] and [`machine`] (what the server keeps), [`event`] and [`wire`] (what is
+//! told to whom), [`fleet`] (the life of machines).
 //! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
 //! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
 //! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines), [`upgrade`]
 //! (from one version of a role to the next).
 
 pub mod catalog;
+pub mod check;
 pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
 pub mod event;
+pub mod explain;
 pub mod facts;
 pub mod fleet;
+pub mod ids;
 pub mod import;
 pub mod lang;
 pub mod literal;

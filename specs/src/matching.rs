@@ -73,8 +73,7 @@ impl<'a> Matcher<'a> {
     pub fn find_within(&self, spec: &Spec, budget: u64) -> Result<Match, NoMatch> {
         let problem = Problem::new(self, spec).ok_or(NoMatch::Unsatisfied)?;
         let lines: Vec<usize> = (0..spec.lines.len()).collect();
-        let mut search = Search::new(&problem, lines, Budget::new(budget));
-        let facts = search.first()?;
+        let facts = Search::new(&problem, lines, Budget::new(budget)).first()?;
         Ok(self.matched(spec, facts))
     }
 
@@ -82,8 +81,8 @@ impl<'a> Matcher<'a> {
         &self.index
     }
 
-    /// The match in which each line takes this fact.
-    fn matched(&self, spec: &Spec, lines: Vec<usize>) -> Match {
+    /// The match in which each line takes this fact; lines after the last fact are left out.
+    pub(crate) fn matched(&self, spec: &Spec, lines: Vec<usize>) -> Match {
         let mut variables = Variables::new();
         let mut cmdb_variables = Variables::new();
         for (line, &fact) in spec.lines.iter().zip(&lines) {

@@ -7,6 +7,7 @@
 
 use crate::cmdb::Entry;
 use crate::facts::{Fact, Facts};
+use crate::machine::Record;
 use crate::value::{Value, Variables};
 
 /// What stands in the place of a secret.
@@ -69,6 +70,23 @@ pub fn redacted_entry(entry: &Entry) -> Entry {
         }
     }
     entry
+}
+
+/// The record as it may be shown: its entry without secret values.
+#[must_use]
+pub fn redacted_record(record: &Record) -> Record {
+    let mut record = record.clone();
+    if let Some(assignment) = &mut record.assignment
+        && let Some(holding) = &mut assignment.entry
+    {
+        holding.before = redacted_entry(&holding.before);
+        holding.after = redacted_entry(&holding.after);
+        holding.before_text = None;
+    }
+    if let Some(pin) = &mut record.pin {
+        pin.variables = redacted_variables(None, &pin.variables);
+    }
+    record
 }
 
 /// The facts as they may be stored: values under keys named like secrets are replaced.

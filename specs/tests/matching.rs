@@ -1,6 +1,7 @@
 //! Matching against brute force on small random lists, and planted instances that explode a
 //! search without pruning. Work is limited in steps, so that a busy machine fails no test; a
 //! million steps are some milliseconds.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use specs::facts::{Fact, Facts};

@@ -195,7 +195,7 @@ const STRINGS: &[&str] = &[
     "{{ mac }}",
     "{{ ip }}/{{ netmask }}",
     "{{ gateway }}",
-    "10.0.2.3",
+    "10.0.2.253",
     "/etc/motd.d/role",
     "0644",
     "console=tty0",

@@ -20,8 +20,9 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads them.
+    /// Brings the files up to date and reads them.
     pub fn read(site: &Site) -> Result<Books> {
+        site.admin(&["sync"])?;
         let file = format!("{PROFILE}.cmdb");
         let entries = Cmdb::parse(&file, &site.config_text(&file)?, &BTreeSet::new())
             .map_err(|findings| anyhow!("{}", findings[0].one_line()))?

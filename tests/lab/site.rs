@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use specs::facts::Firmware;
 
-use crate::artifacts::{Artifacts, checkout};
+use crate::artifacts::{Artifacts, ROLE, VERSION, checkout};
 use crate::boot_files::{BootFiles, boot_file};
 use crate::process::{Lifetime, Service, run};
 use crate::services::{edeploy_server, free_port, rsync_daemon};
@@ -18,6 +18,9 @@ use crate::vm::{Accelerator, Boot, Bus, Disk, Machine};
 
 /// The profile of the samples.
 pub const PROFILE: &str = "vm";
+
+/// The version that the rsync daemon offers an upgrade to.
+pub const UPGRADE: &str = "D12-F.1.0.1";
 
 /// What differs from the samples.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +92,7 @@ impl Site {
         };
         site.write_configuration(overrides)?;
         site.share_role_trees()?;
+        site.offer_upgrade()?;
         site.set_arguments("")?;
         Ok(site)
     }
@@ -139,6 +143,15 @@ impl Site {
                 std::fs::write(ssh.join("authorized_keys"), &public)?;
             }
         }
+        Ok(())
+    }
+
+    /// Metadata of one upgrade from the installed version, for `edeploy list` to find.
+    fn offer_upgrade(&self) -> Result<()> {
+        let edge = self.directory.join("metadata").join(VERSION).join(ROLE).join(UPGRADE);
+        std::fs::create_dir_all(&edge).with_context(|| format!("making `{}`", edge.display()))?;
+        std::fs::write(edge.join("exclude"), "/etc\n/home\n/root\n/var\n")?;
+        std::fs::write(edge.join("add_only"), "- *\n")?;
         Ok(())
     }
 

@@ -1,1 +1,3 @@
-//! Long.
+//! The long tests, behind `scripts/test --all GROUP`: one module a group.
+
+mod boot;

@@ -26,6 +26,7 @@ const REBOOT: u8 = 100;
 /// Tells what this host is, upgrades it, verifies it, and takes upgrades back.
 #[derive(Debug, Parser)]
 #[command(
+    name = "edeploy",
     version,
     after_help = "Examples:\n  edeploy list\n  edeploy test-upgrade D12-F.1.0.1\n  edeploy upgrade D12-F.1.0.1\n  \
                   edeploy verify --fast\n  edeploy --root /mnt upgrade --resume\n\n\

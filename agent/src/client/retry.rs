@@ -1,5 +1,6 @@
 //! How often and how long something is tried again.
 
+use std::error::Error;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ impl Patience {
             let pause_seconds = pause.as_secs_f64();
             console.note(&format!(
                 "attempt {number}: {}; again in {pause_seconds:.1} s (giving up in {left} s)",
-                crate::chain(&error)
+                brief(&error)
             ));
             thread::sleep(pause);
             number += 1;
@@ -76,6 +77,17 @@ impl Patience {
         let doubled = self.first_pause.saturating_mul(1 << (number - 1).min(10));
         doubled.min(LONGEST_PAUSE).mul_f64(0.5 + fraction / 2.0)
     }
+}
+
+/// An error and its innermost cause: what a person needs of a chain that is printed many times.
+fn brief(error: &ClientError) -> String {
+    let mut innermost: Option<&dyn Error> = None;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        innermost = Some(cause);
+        next = cause.source();
+    }
+    innermost.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// Evenly spread from 0 to 1; in the middle where the system has no random numbers.

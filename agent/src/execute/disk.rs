@@ -16,6 +16,7 @@ pub(super) fn clear(disk: &str) -> Vec<Op> {
     vec![
         Op::Release { disk: disk.to_owned() },
         Op::System(SystemCall::Claim { disk: disk.to_owned() }),
+        Op::ForgetPartitions { disk: disk.to_owned() },
         Op::Run(wipe),
         Op::System(SystemCall::ZeroEnds { disk: disk.to_owned() }),
         Op::SettleUdev,
@@ -64,6 +65,8 @@ pub(super) fn write_table(
             .why(format!("tell the kernel about the partitions of {disk}"));
         let nodes = partitions.iter().map(|partition| partition_device(disk, partition.number));
         ops.extend([
+            // Where udev runs it has begun to read the new table itself.
+            Op::SettleUdev,
             Op::Run(partx),
             Op::SettleUdev,
             Op::System(SystemCall::AwaitNodes { nodes: nodes.collect(), deadline }),

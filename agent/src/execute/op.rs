@@ -20,9 +20,15 @@ pub enum Op {
     Fetch(Cmd),
     /// Asks the kernel.
     System(SystemCall),
-    /// Takes a disk out of use: swap areas, RAID, LVM and device-mapper on it, and forgets its
-    /// partitions. Which commands that takes is read from the machine.
+    /// Takes a disk out of use: swap areas, RAID, LVM and device-mapper on it. Which commands
+    /// that takes is read from the machine; none destroys anything.
     Release {
+        /// Device node.
+        disk: String,
+    },
+    /// Erases the signatures of the partitions that a disk has, and makes the kernel forget
+    /// them.
+    ForgetPartitions {
         /// Device node.
         disk: String,
     },
@@ -92,6 +98,14 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether data of a disk may be gone once this has begun, in a step that destroys.
+    pub(super) fn destroys(&self) -> bool {
+        let claim = matches!(self, Op::System(SystemCall::Claim { .. }));
+        !claim && !matches!(self, Op::Release { .. } | Op::SettleUdev)
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,8 +116,11 @@ impl fmt::Display for Op {
             }
             Op::System(call) => write!(f, "{call}"),
             Op::Release { disk } => {
-                write!(f, "# swapoff, mdadm --stop, vgchange -an, dmsetup remove, wipefs and ")?;
-                write!(f, "partx --delete for what is found on {disk}")
+                write!(f, "# swapoff, vgchange, dmsetup remove and mdadm --stop ")?;
+                write!(f, "for what is found on {disk}")
+            }
+            Op::ForgetPartitions { disk } => {
+                write!(f, "# wipefs and partx --delete for the partitions found on {disk}")
             }
             Op::SettleUdev => f.write_str("udevadm settle  # where udev runs"),
             Op::MakeFolder { path } => write!(f, "mkdir -p $TARGET{}", quote(path)),

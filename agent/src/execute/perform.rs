@@ -31,9 +31,8 @@ impl Executor<'_> {
             Op::RunFirst(cmds) => self.run(first_present(&tree, cmds)?, secrets).map(drop),
             Op::Fetch(cmd) => self.fetch(step, cmd, tree_bytes, secrets),
             Op::System(call) => Ok(self.system.call(call)?),
-            Op::Release { disk } => release::commands(&self.root, disk)
-                .iter()
-                .try_for_each(|cmd| self.run(cmd, secrets).map(drop)),
+            Op::Release { disk } => self.run_all(&release::stopping(&self.root, disk)),
+            Op::ForgetPartitions { disk } => self.run_all(&release::forgetting(&self.root, disk)),
             Op::SettleUdev => self.settle_udev(),
             Op::MakeFolder { path } => {
                 file_result(&tree, "make", path, tree.create_dirs(path, 0o755))
@@ -59,6 +58,10 @@ impl Executor<'_> {
     /// Runs a command; what is said about its failure holds no secret.
     pub(super) fn run(&mut self, cmd: &Cmd, secrets: &[String]) -> Result<Output, StepError> {
         self.runner.run(cmd).map_err(|error| command_error(cmd, error, secrets))
+    }
+
+    fn run_all(&mut self, cmds: &[Cmd]) -> Result<(), StepError> {
+        cmds.iter().try_for_each(|cmd| self.run(cmd, &[]).map(drop))
     }
 
     fn fetch(

@@ -65,6 +65,12 @@ pub enum PreflightError {
         /// On the machine.
         found: String,
     },
+    /// A disk cannot be written to.
+    #[error("disk `{disk}` is read-only")]
+    ReadOnly {
+        /// Path in the plan.
+        disk: String,
+    },
     /// Something on a disk is mounted.
     #[error("disk `{disk}` is in use: {device} is mounted at {at}")]
     Mounted {
@@ -147,7 +153,10 @@ fn check_tools(root: &Root, installation: &Installation<'_>) -> Option<Preflight
                 Op::Run(cmd) | Op::Fetch(cmd) => needed.extend(tool(&cmd)),
                 Op::RunFirst(cmds) => needed.extend(cmds.iter().filter_map(tool)),
                 Op::Release { disk } => {
-                    needed.extend(release::commands(root, &disk).iter().filter_map(tool));
+                    needed.extend(release::stopping(root, &disk).iter().filter_map(tool));
+                }
+                Op::ForgetPartitions { disk } => {
+                    needed.extend(release::forgetting(root, &disk).iter().filter_map(tool));
                 }
                 Op::SettleUdev if root.exists("/run/udev/control") => needed.push(Tool::Udevadm),
                 Op::AddBootEntry { .. } => needed.push(Tool::Efibootmgr),
@@ -203,6 +212,10 @@ fn check_disk(root: &Root, planned: &PlannedDisk) -> Vec<PreflightError> {
             let found = if found.is_empty() { "unknown".to_owned() } else { found.join(" or ") };
             differs(what, planned.clone(), found);
         }
+    }
+    let read_only = root.read_text(&format!("/sys/class/block/{name}/ro"));
+    if read_only.is_ok_and(|text| text.trim() == "1") {
+        errors.push(PreflightError::ReadOnly { disk: path.clone() });
     }
     errors.extend(mounted(root, path));
     errors

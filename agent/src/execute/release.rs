@@ -7,8 +7,9 @@
 use super::device::{kernel_name, partitions, stack};
 use crate::world::{Cmd, Root, Tool};
 
-/// The commands for what is on `disk` now, in order; none for an empty disk.
-pub(super) fn commands(root: &Root, disk: &str) -> Vec<Cmd> {
+/// The commands that stop what is on `disk` now, in order; none for an empty disk. They destroy
+/// nothing.
+pub(super) fn stopping(root: &Root, disk: &str) -> Vec<Cmd> {
     let name = kernel_name(disk);
     let devices = stack(root, name);
     let mut cmds = swap_areas(root, &devices);
@@ -17,6 +18,14 @@ pub(super) fn commands(root: &Root, disk: &str) -> Vec<Cmd> {
     }
     // Volumes of one group ask for it to be stopped once each.
     cmds.dedup();
+    cmds
+}
+
+/// The commands that erase the signatures of the partitions that `disk` has now, and make the
+/// kernel forget them; none where there are none.
+pub(super) fn forgetting(root: &Root, disk: &str) -> Vec<Cmd> {
+    let name = kernel_name(disk);
+    let mut cmds = Vec::new();
     let partitions = partitions(root, name);
     for partition in &partitions {
         let node = format!("/dev/{partition}");
@@ -113,8 +122,8 @@ mod tests {
         ] {
             root.write(path, text.as_bytes(), 0o644, None).unwrap();
         }
-        let lines: Vec<String> =
-            commands(&root, "/dev/sda").iter().map(ToString::to_string).collect();
+        let cmds = [stopping(&root, "/dev/sda"), forgetting(&root, "/dev/sda")].concat();
+        let lines: Vec<String> = cmds.iter().map(ToString::to_string).collect();
         expect![[r#"
             swapoff /dev/sda2
             vgchange --activate n big-vg
@@ -128,6 +137,8 @@ mod tests {
     #[test]
     fn an_empty_disk_needs_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(commands(&Root::new(folder.path()), "/dev/vda"), []);
+        let root = Root::new(folder.path());
+        assert_eq!(stopping(&root, "/dev/vda"), []);
+        assert_eq!(forgetting(&root, "/dev/vda"), []);
     }
 }

@@ -246,8 +246,9 @@ fn zero_ends(disk: &str) -> io::Result<()> {
 }
 
 fn claim(disk: &str) -> io::Result<()> {
+    // For reading: when a writer closes a disk, udev reads its partition table again.
     let exclusive = nix::libc::O_EXCL;
-    let _: File = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(disk)?;
+    let _: File = OpenOptions::new().read(true).custom_flags(exclusive).open(disk)?;
     Ok(())
 }
 

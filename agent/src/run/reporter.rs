@@ -33,11 +33,11 @@ impl EventSink for Reporter {
                 self.last_progress = Instant::now();
                 self.console.begin(step);
             }
-            Event::Progress { step, done, total } => {
-                if self.last_progress.elapsed() >= PROGRESS_LINES {
-                    self.last_progress = Instant::now();
-                    self.console.note(&progress_line(step, *done, *total));
-                }
+            Event::Progress { step, done, total }
+                if self.last_progress.elapsed() >= PROGRESS_LINES =>
+            {
+                self.last_progress = Instant::now();
+                self.console.note(&progress_line(step, *done, *total));
             }
             Event::StepEnded { error: None, .. } => self.console.done(""),
             // The error itself is told once, at the end, with the state of the disks.

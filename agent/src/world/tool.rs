@@ -29,8 +29,6 @@ macro_rules! tools {
 }
 
 tools! {
-    /// Reads and rereads sizes and partition tables of block devices.
-    Blockdev = "blockdev",
     /// Identifies file systems.
     Blkid = "blkid",
     /// The DHCP client and the shell of the console.

@@ -2,10 +2,12 @@
 //! `specs::fleet` through the same store that uploads use.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use specs::check::Texts;
+use specs::diagnostic::Diagnostic;
 use specs::facts::Facts;
 use specs::fleet::{Answer, Refused, World};
 use specs::machine::{Record, Seconds};
@@ -129,6 +131,32 @@ pub fn plan(
         })),
         Answer::Recorded { .. } | Answer::Done(_) => bail!("an upload was answered as a report"),
     }
+}
+
+/// Everything that is wrong with the files of a CONFIGDIR.
+pub fn check(folder: &Path) -> anyhow::Result<Vec<Diagnostic>> {
+    let failed = || format!("cannot read {}", folder.display());
+    let mut texts = Texts::new();
+    for entry in std::fs::read_dir(folder).with_context(failed)? {
+        let path = entry.with_context(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The server's own folder and editors' leftovers are hidden or no files.
+        if path.is_file() && !name.starts_with('.') {
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            texts.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Ok(specs::check::check(&texts))
+}
+
+/// The CONFIGDIR that edeploy.conf names.
+pub fn config_dir(config: &Path) -> anyhow::Result<PathBuf> {
+    let settings = Settings::read(config)?;
+    let section = settings
+        .section(DEFAULT_SECTION)
+        .with_context(|| format!("{} has no section {DEFAULT_SECTION}", config.display()))?;
+    Ok(section.config_dir.clone())
 }
 
 /// Facts from a file, or from standard input for `-`.

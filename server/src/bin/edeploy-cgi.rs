@@ -2,9 +2,11 @@
 //! server's `cgi-bin`. `EDEPLOY_CONF` names edeploy.conf. The log goes to standard error, which
 //! web servers keep.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use server::cgi;
 use server::handle::{Application, chain};
@@ -35,14 +37,30 @@ fn main() -> ExitCode {
         Err(response) => response,
     };
     respond(&response);
+    release_client();
     // The answer has left; the readable files may follow.
     for store in application.stores() {
-        if let Err(failure) = store.sync_if_behind() {
+        if let Err(failure) = store.sync_in_turn(SYNC_PAUSE) {
             error!(error = chain(&failure), "the readable files could not be written");
         }
     }
     ExitCode::SUCCESS
 }
+
+/// Closes standard output: the web server takes it for the end of the answer and does not keep
+/// the client waiting for what comes after.
+fn release_client() {
+    let released = File::options().write(true).open("/dev/null").and_then(|null| {
+        nix::unistd::dup2_stdout(&null)?;
+        Ok(())
+    });
+    if let Err(failure) = released {
+        error!(error = %failure, "standard output stays open");
+    }
+}
+
+/// How long the readable files may lag, so that one process of a crowd writes them for all.
+const SYNC_PAUSE: Duration = Duration::from_millis(300);
 
 /// A client that is gone needs no answer: what was decided is stored, and it will ask again.
 fn respond(response: &Response) {

@@ -2,12 +2,13 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
-use server::admin::{commands, machines};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use server::admin::{commands, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,12 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed.
 
 Example:
   edeploy-server serve --config /etc/edeploy.conf --listen 0.0.0.0:9000";
+
+const EXPLAIN: &str = "\
+Examples:
+  edeploy-server explain /var/lib/edeploy/config facts.hw
+  edeploy-server explain host03 --profile hp
+  edeploy-server explain new-config --all /var/lib/edeploy/hw --against /var/lib/edeploy/config";
 
 #[derive(Debug, Args)]
 struct Config {
@@ -134,6 +141,18 @@ enum Command {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
+    #[command(after_help = "Example:\n  edeploy-server check /var/lib/edeploy/config")]
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// A CONFIGDIR (default: that of edeploy.conf)
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the plan that a machine with these facts would get; changes nothing
     #[command(after_help = "Example:\n  edeploy-server plan /var/lib/edeploy/config facts.hw")]
     Plan {
@@ -143,6 +162,79 @@ enum Command {
         #[arg(num_args = 1..=2, required = true, value_name = "DIR FACTS")]
         paths: Vec<PathBuf>,
         /// The plan as JSON instead of RON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what an upload of these facts would be answered, and for each profile why; changes nothing
+    ///
+    /// `--all HWDIR` asks for every machine whose facts are stored there, each as if it came alone
+    /// and new; with `--against OLD_DIR` only those are told that get another profile or entry than
+    /// OLD_DIR gave them, and the exit code is 1 when there are any.
+    #[command(after_help = EXPLAIN)]
+    Explain {
+        #[command(flatten)]
+        config: Config,
+        /// [DIR] FACTS: a CONFIGDIR (default: that of edeploy.conf, with the machines it knows), and
+        /// a file of facts, `-`, or a machine; with --all only [DIR]
+        #[arg(num_args = 0..=2, value_name = "DIR FACTS")]
+        paths: Vec<PathBuf>,
+        /// Every machine of this folder of facts
+        #[arg(long, value_name = "HWDIR")]
+        all: Option<PathBuf>,
+        /// Only the machines that this CONFIGDIR answers differently
+        #[arg(long, value_name = "OLD_DIR", requires = "all")]
+        against: Option<PathBuf>,
+        /// This profile alone
+        #[arg(long, conflicts_with = "all")]
+        profile: Option<String>,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Convert an original CONFIGDIR to the native syntax, and report what is left to do
+    ///
+    /// Exit code 1: something could not be converted, and the report says what.
+    #[command(after_help = "Example:\n  edeploy-server import /var/lib/edeploy/config ./config")]
+    Import {
+        /// The original folder; it is only read
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// A folder that is empty or does not exist yet
+        out: PathBuf,
+        /// The report as stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether an entry with this value is in use: 0 yes, 1 no
+    #[command(after_help = "Example:\n  edeploy-server verify-cmdb hostname host03 vm.cmdb")]
+    VerifyCmdb {
+        /// A key of the entries
+        key: String,
+        /// Its value
+        value: String,
+        /// CMDB files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Match one spec list against one list of facts, and say why not
+    #[command(after_help = "Example:\n  edeploy-server match vm.specs host03.hw")]
+    Match {
+        /// A spec list in either syntax
+        specs: PathBuf,
+        /// Facts as JSON or literals; `-` for standard input
+        facts: PathBuf,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the entries that a CMDB expression expands to, one a line
+    #[command(
+        after_help = "Example:\n  edeploy-server generate \"generate({'ip': '10.0.0.1-9'})\""
+    )]
+    Generate {
+        /// A call of `generate`, or a list of mappings
+        expression: String,
+        /// One JSON list
         #[arg(long)]
         json: bool,
     },
@@ -220,6 +312,74 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             open(&deployment)?.sync()?;
             Ok(Outcome::Done)
         }
+        Command::Match { specs, facts, json } => {
+            let name = specs.display().to_string();
+            let text =
+                std::fs::read_to_string(&specs).with_context(|| format!("cannot read {name}"))?;
+            let spec = specs::lang::Spec::parse(&name, &text)?;
+            let verdict = match_cmd::verdict(&spec, &commands::read_facts(&facts)?);
+            print(&if json { serde_json::to_string_pretty(&verdict.json)? } else { verdict.text })?;
+            Ok(if verdict.matched { Outcome::Done } else { Outcome::No })
+        }
+        Command::Generate { expression, json } => {
+            let entries = match_cmd::entries(&expression)?;
+            let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
+            Ok(Outcome::Done)
+        }
+        Command::Check { config, folder, json } => {
+            let folder = folder.map_or_else(|| commands::config_dir(&config.config), Ok)?;
+            let findings = commands::check(&folder)?;
+            if json {
+                print(&serde_json::to_string_pretty(&findings)?)?;
+            } else {
+                for finding in &findings {
+                    print(&finding.to_string())?;
+                }
+            }
+            let broken = specs::check::has_errors(&findings);
+            Ok(if broken { Outcome::No } else { Outcome::Done })
+        }
+        Command::Explain { config, paths, all: Some(hw_dir), against, json, .. } => {
+            let folder = match &paths[..] {
+                [folder] => folder.clone(),
+                [] => commands::config_dir(&config.config)?,
+                _ => usage("with --all at most one argument is expected: [DIR]"),
+            };
+            explain_all(&folder, &hw_dir, against.as_deref(), json)
+        }
+        Command::Explain { config, paths, profile, json, .. } => {
+            let (folder, facts) = match &paths[..] {
+                [folder, facts] => (Some(folder.as_path()), facts),
+                [facts] => (None, facts),
+                _ => usage("FACTS is missing: a file, `-`, or a machine"),
+            };
+            let trial = explain::explain(&config.config, folder, facts)?;
+            if let Some(name) = &profile
+                && !trial.profiles.iter().any(|tried| tried.profile.as_str() == name)
+            {
+                bail!("`state` names no profile `{name}`");
+            }
+            print(&if json {
+                serde_json::to_string_pretty(&explain::json(&trial))?
+            } else {
+                explain::text(&trial, profile.as_deref(), terminal_width())
+            })?;
+            Ok(if explain::is_served(&trial) { Outcome::Done } else { Outcome::No })
+        }
+        Command::Import { folder, out, json } => {
+            let report = import::run(&folder, &out)?;
+            print(&if json {
+                serde_json::to_string_pretty(&import::json(&report))?
+            } else {
+                import::text(&report)
+            })?;
+            Ok(if import::is_complete(&report) { Outcome::Done } else { Outcome::No })
+        }
+        Command::VerifyCmdb { key, value, files } => {
+            let deployed = verify_cmdb::is_deployed(&key, &value, &files)?;
+            Ok(if deployed { Outcome::Done } else { Outcome::No })
+        }
         Command::Plan { config, paths, json } => {
             let (folder, facts) = match &paths[..] {
                 [folder, facts] => (Some(folder.as_path()), facts),
@@ -237,6 +397,36 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
     }
+}
+
+/// Ends with exit code 2, as clap does for what it finds itself.
+fn usage(message: &str) -> ! {
+    Cli::command().error(ErrorKind::WrongNumberOfValues, message).exit()
+}
+
+fn explain_all(
+    folder: &Path,
+    hw_dir: &Path,
+    against: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<Outcome> {
+    let machines = explain::all(folder, hw_dir)?;
+    let Some(old) = against else {
+        print(&if json {
+            serde_json::to_string_pretty(&explain::all_json(&machines))?
+        } else {
+            explain::all_text(&machines)
+        })?;
+        let served = machines.iter().all(|it| it.trial.as_ref().is_ok_and(explain::is_served));
+        return Ok(if served { Outcome::Done } else { Outcome::No });
+    };
+    let differences = explain::differences(&explain::all(old, hw_dir)?, &machines);
+    print(&if json {
+        serde_json::to_string_pretty(&explain::differences_json(&differences))?
+    } else {
+        explain::differences_text(&differences, machines.len())
+    })?;
+    Ok(if differences.is_empty() { Outcome::Done } else { Outcome::No })
 }
 
 fn open(deployment: &Deployment) -> anyhow::Result<std::sync::Arc<server::store::Store>> {

@@ -16,6 +16,11 @@ pub(super) const PEER_HEADER: &str = "X-Edeploy-Peer";
 
 /// Sends a request and reads the response, ready to be sent to the client.
 pub(super) fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
+    send(stream, request)?;
+    receive(stream)
+}
+
+pub(super) fn send(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
     let mut message = format!(
         "{} {} HTTP/1.1\r\nHost: edeploy\r\nContent-Length: {}\r\n",
         request.method,
@@ -33,12 +38,11 @@ pub(super) fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result
     message.push_str("\r\n");
     let mut bytes = message.into_bytes();
     bytes.extend_from_slice(&request.body);
-    stream.write_all(&bytes)?;
-    read_response(stream)
+    stream.write_all(&bytes)
 }
 
 /// Reads one response and marks it as the last one of the client's connection.
-fn read_response(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+pub(super) fn receive(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut received = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {

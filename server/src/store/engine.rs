@@ -11,7 +11,7 @@ use specs::machine::Seconds;
 use specs::units::Name;
 use tracing::warn;
 
-use super::files::{Replacement, absent_as_none};
+use super::files::{Replacement, absent_as_none, ensure_folder};
 use super::journal::{Journal, Line, News};
 use super::sources::Sources;
 use super::{StoreError, records};
@@ -45,7 +45,7 @@ impl Engine {
     /// Reads everything: records, files, and what the journal knows beyond them.
     pub(super) fn open(section: &Section) -> Result<Engine, StoreError> {
         let private = section.private_dir();
-        std::fs::create_dir_all(machines_dir(section))
+        ensure_folder(&machines_dir(section))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
         let world = World::new(records::read_all(&machines_dir(section))?);
@@ -201,7 +201,7 @@ impl Engine {
         }
         let hw_dir = &self.section.hw_dir;
         if !self.unwritten.facts.is_empty() {
-            std::fs::create_dir_all(hw_dir)
+            ensure_folder(hw_dir)
                 .map_err(|source| StoreError::Io { path: hw_dir.clone(), source })?;
         }
         for (name, facts) in self.unwritten.facts.values() {

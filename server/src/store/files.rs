@@ -49,9 +49,6 @@ pub(crate) struct Replacement {
     pending: Vec<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
-/// From this many files on, one `syncfs` is cheaper than an `fsync` for each.
-const SYNC_EACH_UP_TO: usize = 8;
-
 /// The suffix of files that are being written. A leftover of a kill is overwritten.
 const TEMPORARY: &str = ".edeploy-new";
 
@@ -68,10 +65,13 @@ impl Replacement {
         self.pending.push((temporary.clone(), path.to_owned()));
         absent_as_none(std::fs::remove_file(&temporary))?;
         let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
-        if let Some(old) = old {
-            file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-            // Only root may give files away; without it the file is the server's own.
-            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+        match old {
+            Some(old) => {
+                file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+                // Only root may give files away; without it the file is the server's own.
+                let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+            }
+            None => give_to_owner_of_folder(&temporary),
         }
         file.write_all(content)
     }
@@ -80,17 +80,12 @@ impl Replacement {
     pub(crate) fn commit(mut self) -> io::Result<()> {
         let mut folders: Vec<std::path::PathBuf> = Vec::new();
         for (temporary, path) in &self.pending {
-            if self.pending.len() <= SYNC_EACH_UP_TO {
-                File::open(temporary)?.sync_all()?;
-            }
+            // The first of these commits what all were written with; the others find it done.
+            // `syncfs` would wait for whatever else is being written to the file system.
+            File::open(temporary)?.sync_all()?;
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             if !folders.contains(&folder) {
                 folders.push(folder);
-            }
-        }
-        if self.pending.len() > SYNC_EACH_UP_TO {
-            for folder in &folders {
-                nix::unistd::syncfs(File::open(folder)?)?;
             }
         }
         for (temporary, path) in std::mem::take(&mut self.pending) {
@@ -100,6 +95,34 @@ impl Replacement {
             File::open(folder)?.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// Gives what root made to the owner of the folder it is in, so that an operator's command does
+/// not leave files that the server's user cannot write.
+pub(crate) fn give_to_owner_of_folder(path: &Path) {
+    if let Some(Ok(folder)) = path.parent().map(std::fs::metadata) {
+        // Without root it is the server's own, as it should be.
+        let _ = std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+/// Makes a folder and those above it that are missing.
+pub(crate) fn ensure_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        ensure_folder(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        Ok(()) => {
+            give_to_owner_of_folder(path);
+            Ok(())
+        }
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

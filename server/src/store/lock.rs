@@ -7,10 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
+
+use super::files::{ensure_folder, give_to_owner_of_folder};
 
 /// How long anyone waits for the lock. A holder needs milliseconds; whoever holds it this long
 /// is stopped or stuck in I/O.
@@ -33,10 +36,18 @@ pub(super) struct LockGuard<'a>(&'a File);
 impl Lock {
     pub(super) fn open(path: &Path) -> io::Result<Lock> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            ensure_folder(folder)?;
         }
         let open = |path: &Path| {
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
+            let options = OpenOptions::new().read(true).write(true).clone();
+            match options.clone().create_new(true).mode(0o660).open(path) {
+                Ok(file) => {
+                    give_to_owner_of_folder(path);
+                    Ok(file)
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+                Err(error) => Err(error),
+            }
         };
         let mut turnstile = path.as_os_str().to_owned();
         turnstile.push(".turn");
@@ -49,6 +60,17 @@ impl Lock {
         let taken = take(&self.file, deadline);
         FileExt::unlock(&self.turnstile)?;
         taken.map(|()| LockGuard(&self.file))
+    }
+}
+
+impl Lock {
+    /// Holds the lock until the value is dropped; `None` when someone else does already.
+    pub(super) fn try_hold(self) -> io::Result<Option<Lock>> {
+        match self.file.try_lock_exclusive() {
+            Ok(()) => Ok(Some(self)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -10,8 +10,6 @@ pub struct Claimant<'a> {
     pub holder: Box<dyn Fn(usize) -> Option<Name> + 'a>,
     /// Id of the machine's own record, when it has one.
     pub machine: Option<&'a Name>,
-    /// Where the entry stands that is this machine's by its record.
-    pub own: Option<usize>,
     /// Whether an entry that carries the mark `used` but belongs to no record can be taken for
     /// this machine's own when all variables agree: it names the machine, not just its shape.
     pub identifies: Box<dyn Fn(&super::Entry) -> bool + 'a>,
@@ -41,8 +39,9 @@ impl Cmdb {
     /// Chooses the entry of a machine. `keys` are its `$$` variables, `variables` all of them.
     ///
     /// With `$$` variables: the first entry that agrees on all of them and is free, nobody's on
-    /// record, or the machine's own. Without: the machine's own by record; else one with equal
-    /// variables, as in the original, that is free or names the machine; else the first free.
+    /// record, or the machine's own. Without: one with equal variables, as in the original, that
+    /// is free or names the machine; else the first free. (A machine whose record says what it
+    /// holds does not come here.)
     pub fn choose(&self, keys: &Variables, variables: &Variables, who: &Claimant<'_>) -> Choice {
         if self.is_empty() {
             return Choice::NoneNeeded;
@@ -51,9 +50,6 @@ impl Cmdb {
             |position: usize| (who.holder)(position).filter(|holder| Some(holder) != who.machine);
         if !keys.is_empty() {
             return self.choose_by_keys(keys, of_other);
-        }
-        if let Some(own) = who.own.filter(|own| *own < self.len()) {
-            return Choice::Entry(own);
         }
         let claimed = self.agreeing(variables).find(|position| {
             of_other(*position).is_none()
@@ -93,9 +89,6 @@ impl Cmdb {
 
 impl std::fmt::Debug for Claimant<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Claimant")
-            .field("machine", &self.machine)
-            .field("own", &self.own)
-            .finish_non_exhaustive()
+        f.debug_struct("Claimant").field("machine", &self.machine).finish_non_exhaustive()
     }
 }

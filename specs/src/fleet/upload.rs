@@ -1,15 +1,18 @@
 //! A machine sends its facts: what it gets.
 
+pub(super) mod trial;
+
 use super::census::Who;
 use super::draft::Draft;
 use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
 use crate::catalog::{self, Loaded};
 use crate::cmdb::{Choice, Claimant, Entry};
 use crate::diagnostic::Diagnostic;
+use crate::explain;
 use crate::facts::Facts;
 use crate::lang::Spec;
 use crate::machine::{Assignment, Holding, Identity, Phase, Record, Seconds, system_name};
-use crate::matching::Matcher;
+use crate::matching::{Matcher, NoMatch};
 use crate::plan::build::{self, Inputs};
 use crate::plan::{Action, BootTarget, Plan};
 use crate::secret;
@@ -23,8 +26,11 @@ const PROFILE_VARIABLE: &str = "edeploy-profile";
 /// Why a profile is not the machine's.
 #[derive(Debug)]
 enum No {
-    /// It does not fit; the next one may.
-    Fit(String),
+    /// The facts do not satisfy its specs; the next one may fit. Why is found when it is asked
+    /// for, which it is not when a later profile fits.
+    Match(NoMatch),
+    /// Nobody can say whether it fits: its specs are missing or broken. The next one may.
+    Specs(String),
     /// It fits and has nothing left to give; the next one may.
     Left(String),
     /// It fits, and what is wrong with it must be mended first: no other profile is tried.
@@ -51,38 +57,49 @@ impl World {
         if let Some(refusal) = self.refuse_without_state() {
             return refusal;
         }
-        let identity = Identity::of(facts);
         let mut draft = Draft::new(self, now);
-        let record = match self.census.identify(&identity) {
-            Who::Nobody => {
-                return Decision::refused(
-                    422,
-                    "the facts hold no MAC address, serial number or UUID that tells this machine \
-                     from others: nothing was given",
-                );
-            }
-            Who::Twin { of, evidence } => return twin(&of, &evidence),
-            Who::New { resembles } => {
-                warn_of_resemblance(&mut draft, &identity, &resembles);
-                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
-            }
-            Who::Known { record, displaced } => {
-                let mut record = record.clone();
-                for other in displaced {
-                    displace(&mut draft, other, &identity);
-                }
-                if std::mem::take(&mut record.rebinding) {
-                    record.note(now, "taken over by the machine that uploaded (rebind)");
-                }
-                record.identity = identity;
-                record
-            }
+        let record = match self.recognise(facts, &mut draft) {
+            Ok(record) => record,
+            Err(refusal) => return *refusal,
         };
         let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
         if record.phase == Phase::Installed {
             return upload.installed(draft, record);
         }
         if record.is_bound() { upload.resume(draft, record) } else { upload.begin(draft, record) }
+    }
+
+    /// The record of the machine with these facts, a new one if need be.
+    fn recognise(&self, facts: &Facts, draft: &mut Draft<'_>) -> Result<Record, Box<Decision>> {
+        let identity = Identity::of(facts);
+        let now = draft.now;
+        Ok(match self.census.identify(&identity) {
+            Who::Nobody => {
+                return Err(Box::new(Decision::refused(
+                    422,
+                    "the facts hold no MAC address, serial number or UUID that tells this machine \
+                     from others: nothing was given",
+                )));
+            }
+            Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
+            Who::New { resembles } => {
+                warn_of_resemblance(draft, &identity, &resembles);
+                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
+            }
+            Who::Known { record, displaced } => {
+                let mut record = record.clone();
+                for other in displaced {
+                    displace(draft, other, &identity);
+                }
+                if std::mem::take(&mut record.rebinding) {
+                    record.note(now, "taken over by the machine that uploaded (rebind)");
+                    record.identity = identity;
+                } else {
+                    record.identity = identity.or_earlier(record.identity);
+                }
+                record
+            }
+        })
     }
 
     fn refuse_without_state(&self) -> Option<Decision> {
@@ -101,9 +118,9 @@ impl World {
         let files = self.catalog.profile(profile);
         let spec = match files.map(|files| &files.specs) {
             Some(Loaded::Good(spec)) => spec,
-            Some(Loaded::Broken(findings)) => return Err(No::Fit(broken(findings))),
+            Some(Loaded::Broken(findings)) => return Err(No::Specs(broken(findings))),
             Some(Loaded::Missing) | None => {
-                return Err(No::Fit(format!("there is no {profile}.specs")));
+                return Err(No::Specs(format!("there is no {profile}.specs")));
             }
         };
         let pin = record.pin.as_ref().filter(|pin| pin.profile == *profile);
@@ -111,7 +128,7 @@ impl World {
             (Ok(matched), _) => matched.variables,
             // An assignment by hand is the operator's word for what the facts do not say.
             (Err(_), Some(pin)) if !pin.variables.is_empty() => Variables::new(),
-            (Err(no), _) => return Err(No::Fit(no.to_string())),
+            (Err(no), _) => return Err(No::Match(no)),
         };
         let pinned = pin.map(|pin| &pin.variables);
         variables.extend(pinned.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
@@ -228,7 +245,6 @@ impl World {
                 self.census.holder(profile, position).map(|holder| holder.id.clone())
             }),
             machine: Some(&record.id),
-            own: None,
             identifies: Box::new(move |entry| names_machine(entry, &record.identity)),
         }
     }
@@ -296,12 +312,13 @@ impl Upload<'_> {
         }
         match draft.world.offer(&profile, &record, self) {
             Ok(offer) => self.give(draft, record, offer),
-            Err(No::Fit(reason) | No::Left(reason)) => {
+            Err(No::Stop { status, reason }) => self.refuse_bound(draft, record, status, reason),
+            Err(no) => {
+                let reason = self.told(draft.world, &profile, &no);
                 let reason =
                     format!("{name} was given {profile}, which no longer fits: {reason}; {advice}");
                 self.refuse_bound(draft, record, 422, reason)
             }
-            Err(No::Stop { status, reason }) => self.refuse_bound(draft, record, status, reason),
         }
     }
 
@@ -319,38 +336,59 @@ impl Upload<'_> {
 
     /// The machine holds nothing: the first profile that fits and has something left.
     fn begin(&self, draft: Draft<'_>, record: Record) -> Decision {
-        let mut profiles = Vec::new();
-        let (mut wanted, mut fitted) = (false, false);
+        let mut tried: Vec<(Name, Option<No>)> = Vec::new();
         for profile in candidates(draft.world, &record) {
             if draft.count(&profile).is_none_or(|count| !count.is_available()) {
-                let reason = "skipped: its count in `state` is 0".to_owned();
-                profiles.push(ProfileRefusal { profile: profile.into(), reason });
+                tried.push((profile, None));
                 continue;
             }
-            wanted = true;
-            let reason = match draft.world.offer(&profile, &record, self) {
+            match draft.world.offer(&profile, &record, self) {
                 Ok(offer) => return self.give(draft, record, offer),
-                Err(No::Fit(reason)) => reason,
-                Err(No::Left(reason)) => {
-                    fitted = true;
-                    reason
+                Err(stop @ No::Stop { .. }) => {
+                    tried.push((profile, Some(stop)));
+                    break;
                 }
-                Err(No::Stop { status, reason }) => {
-                    profiles
-                        .push(ProfileRefusal { profile: profile.into(), reason: reason.clone() });
-                    let refused = Refused { status, reason, profiles };
-                    return self.unmatched(draft, record, refused);
-                }
-            };
-            profiles.push(ProfileRefusal { profile: profile.into(), reason });
+                Err(no) => tried.push((profile, Some(no))),
+            }
         }
+        let refused = self.refused(draft.world, &tried);
+        self.unmatched(draft, record, refused)
+    }
+
+    /// The refusal of a machine that was tried on these profiles (`None`: none was wanted).
+    fn refused(&self, world: &World, tried: &[(Name, Option<No>)]) -> Refused {
+        let profiles = tried.iter().map(|(profile, no)| ProfileRefusal {
+            profile: profile.to_string(),
+            reason: match no {
+                Some(no) => self.told(world, profile, no),
+                None => "skipped: its count in `state` is 0".to_owned(),
+            },
+        });
+        let profiles = profiles.collect();
+        if let Some((_, Some(No::Stop { status, reason }))) = tried.last() {
+            return Refused { status: *status, reason: reason.clone(), profiles };
+        }
+        let wanted = tried.iter().any(|(_, no)| no.is_some());
+        let fitted = tried.iter().any(|(_, no)| matches!(no, Some(No::Left(_))));
         let (status, reason) = match (wanted, fitted) {
             (true, true) => (409, "the profiles that fit have no CMDB entry left"),
             (true, false) => (422, "no profile fits this machine"),
             (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
         };
-        let refused = Refused { status, reason: reason.to_owned(), profiles };
-        self.unmatched(draft, record, refused)
+        Refused { status, reason: reason.to_owned(), profiles }
+    }
+
+    /// Why a profile was not given, in one sentence.
+    fn told(&self, world: &World, profile: &Name, no: &No) -> String {
+        let spec = world.catalog.profile(profile).and_then(|files| files.specs.good());
+        match (no, spec) {
+            (No::Match(no), Some(spec)) => match explain::explain(&self.matcher, spec) {
+                Ok(Some(mismatch)) => mismatch.sentence(&self.matcher, spec),
+                Ok(None) | Err(_) => no.to_string(),
+            },
+            (No::Match(no), None) => no.to_string(),
+            (No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. }, _) => reason.clone(),
+        }
     }
 
     fn unmatched(&self, mut draft: Draft<'_>, mut record: Record, refused: Refused) -> Decision {

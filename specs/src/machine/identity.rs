@@ -61,8 +61,9 @@ const JUNK: [&str; 26] = [
 /// Addresses that are no one's.
 const JUNK_MACS: [&str; 2] = ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"];
 
-/// The value in its compared form (trimmed, lower case), or `None` when it says nothing.
-fn meaningful(text: &str) -> Option<String> {
+/// A serial number or UUID in its compared form (trimmed, lower case); `None` when it is junk that
+/// tells no machine from another.
+pub fn meaningful(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let characters: BTreeSet<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
     let junk = text.chars().count() < 3 || characters.len() < 2 || JUNK.contains(&text.as_str());
@@ -84,6 +85,17 @@ impl Identity {
     /// Whether nothing in it could tell the machine from another.
     pub fn is_empty(&self) -> bool {
         self.macs.is_empty() && self.serial.is_none() && self.uuid.is_none()
+    }
+
+    /// This identity, with the numbers of an earlier one where it has none: a serial that could
+    /// not be read this time is still the machine's.
+    #[must_use]
+    pub fn or_earlier(self, earlier: Identity) -> Identity {
+        Identity {
+            serial: self.serial.or(earlier.serial),
+            uuid: self.uuid.or(earlier.uuid),
+            ..self
+        }
     }
 
     /// The first permanent MAC address that both have.

@@ -63,51 +63,44 @@ impl Index {
         self.columns[fact as usize][column]
     }
 
-    /// The facts that satisfy a line on its own, in order; columns in `ignored` may be anything.
-    pub(crate) fn candidates(&self, line: &Line, ignored: [bool; 4]) -> Vec<u32> {
+    /// Whether every text that a line names stands in some fact: the cheapest reason for a no.
+    pub(super) fn knows_texts_of(&self, line: &Line) -> bool {
+        line.columns.iter().all(|column| match &column.test {
+            Some(Test::Literal(crate::value::Value::Text(text))) => self.ids.contains_key(text),
+            _ => true,
+        })
+    }
+
+    /// The facts that satisfy a line on its own, in order.
+    pub(super) fn candidates<'i>(&'i self, line: &'i Line) -> impl Iterator<Item = u32> + 'i {
         let mut wanted: [Option<TextId>; 4] = [None; 4];
+        // A text that no fact holds is found by no fact.
+        let mut possible = true;
         for (position, column) in line.columns.iter().enumerate() {
             let Some(Test::Literal(value)) = &column.test else { continue };
-            if ignored[position] {
-                continue;
-            }
             let id = match value {
                 crate::value::Value::Text(text) => self.ids.get(text.as_str()),
                 other => self.ids.get(&other.as_text()),
             };
             match id {
                 Some(&id) => wanted[position] = Some(id),
-                None => return Vec::new(),
+                None => possible = false,
             }
         }
         let facts = match (wanted[0], wanted[2]) {
+            _ if !possible => &[],
             (Some(class), Some(key)) => {
                 self.by_class_and_key.get(&(class, key)).map_or(&[][..], Vec::as_slice)
             }
             _ => &self.everything,
         };
-        let holds = |fact: &u32| {
+        let holds = move |fact: &u32| {
             let columns = &self.columns[*fact as usize];
             wanted.iter().zip(columns).all(|(wanted, id)| wanted.is_none_or(|wanted| wanted == *id))
-                && self.agrees_with_itself(line, ignored, columns)
-                && (0..4).all(|column| {
-                    ignored[column] || self.function(line, *fact as usize, column) == Truth::Yes
-                })
+                && agrees_with_itself(line, columns)
+                && (0..4).all(|column| self.function(line, *fact as usize, column) == Truth::Yes)
         };
-        facts.iter().copied().filter(holds).collect()
-    }
-
-    /// A variable that stands in two columns of a line must have one value.
-    fn agrees_with_itself(&self, line: &Line, ignored: [bool; 4], ids: &[TextId; 4]) -> bool {
-        (1..4).all(|right| {
-            let Some(variable) = &line.columns[right].variable else { return true };
-            (0..right).all(|left| {
-                ignored[left]
-                    || ignored[right]
-                    || ids[left] == ids[right]
-                    || line.columns[left].variable.as_ref().is_none_or(|v| v.name != variable.name)
-            })
-        })
+        facts.iter().copied().filter(holds)
     }
 
     /// What the function of a column, if it has one, says of a fact.
@@ -125,4 +118,15 @@ impl Index {
         let text = |column| self.text(fact, column);
         if column == 3 { Unit::of_fact(text(0), text(1), text(2)) } else { None }
     }
+}
+
+/// A variable that stands in two columns of a line must have one value.
+fn agrees_with_itself(line: &Line, ids: &[TextId; 4]) -> bool {
+    (1..4).all(|right| {
+        let Some(variable) = &line.columns[right].variable else { return true };
+        (0..right).all(|left| {
+            ids[left] == ids[right]
+                || line.columns[left].variable.as_ref().is_none_or(|v| v.name != variable.name)
+        })
+    })
 }

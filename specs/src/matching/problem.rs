@@ -11,7 +11,7 @@ use crate::lang::{Line, Spec};
 #[derive(Debug, Clone)]
 pub(crate) struct Problem<'a> {
     matcher: &'a Matcher<'a>,
-    variables: BTreeMap<&'a str, usize>,
+    variables: BTreeMap<String, usize>,
     pub(super) lines: Vec<Table>,
 }
 
@@ -26,22 +26,23 @@ pub(super) struct Table {
 
 impl<'a> Problem<'a> {
     /// The tables of a spec; `None` as soon as a line has no fact at all.
-    pub(crate) fn new(matcher: &'a Matcher<'a>, spec: &'a Spec) -> Option<Problem<'a>> {
-        let mut problem = Problem::empty(matcher);
-        for line in &spec.lines {
-            problem.push(line);
-            if problem.lines.last().is_some_and(|table| table.facts.is_empty()) {
-                return None;
-            }
+    pub(crate) fn new(matcher: &'a Matcher<'a>, spec: &Spec) -> Option<Problem<'a>> {
+        // Most profiles of a fleet fail here, before any table is made, and most of those because
+        // of a name that this machine does not have.
+        let index = matcher.index();
+        if !spec.lines.iter().all(|line| index.knows_texts_of(line)) {
+            return None;
         }
-        Some(problem)
+        let possible = spec.lines.iter().all(|line| index.candidates(line).next().is_some());
+        possible.then(|| Problem::complete(matcher, spec))
     }
 
     /// The tables of a spec, those without facts as well.
-    pub(crate) fn complete(matcher: &'a Matcher<'a>, spec: &'a Spec) -> Problem<'a> {
+    pub(crate) fn complete(matcher: &'a Matcher<'a>, spec: &Spec) -> Problem<'a> {
         let mut problem = Problem::empty(matcher);
         for line in &spec.lines {
-            problem.push(line);
+            let table = problem.table(line);
+            problem.lines.push(table);
         }
         problem
     }
@@ -50,27 +51,30 @@ impl<'a> Problem<'a> {
         Problem { matcher, variables: BTreeMap::new(), lines: Vec::new() }
     }
 
-    fn push(&mut self, line: &'a Line) {
-        let table = self.table(line, [false; 4]);
-        self.lines.push(table);
+    /// The same problem with another line in the place of one.
+    pub(crate) fn with_line(&self, position: usize, line: &Line) -> Problem<'a> {
+        let mut changed = self.clone();
+        changed.lines[position] = changed.table(line);
+        changed
     }
 
-    /// The same problem, in which some columns of one line may be anything.
-    pub(crate) fn relaxed(&self, spec: &'a Spec, line: usize, ignored: [bool; 4]) -> Problem<'a> {
-        let mut relaxed = self.clone();
-        relaxed.lines[line] = relaxed.table(&spec.lines[line], ignored);
-        relaxed
+    /// Whether a line has a fact for itself.
+    pub(crate) fn has_candidates(&self, position: usize) -> bool {
+        !self.lines[position].facts.is_empty()
     }
 
-    fn table(&mut self, line: &'a Line, ignored: [bool; 4]) -> Table {
+    fn table(&mut self, line: &Line) -> Table {
         let index = self.matcher.index();
-        let facts = index.candidates(line, ignored);
+        let facts: Vec<u32> = index.candidates(line).collect();
         let mut variables: Vec<(usize, Vec<TextId>)> = Vec::new();
         for (position, column) in line.columns.iter().enumerate() {
             let Some(variable) = &column.variable else { continue };
             let fresh = self.variables.len();
-            let number = *self.variables.entry(&variable.name).or_insert(fresh);
-            if ignored[position] || variables.iter().any(|(known, _)| *known == number) {
+            let number = match self.variables.get(&variable.name) {
+                Some(&number) => number,
+                None => *self.variables.entry(variable.name.clone()).or_insert(fresh),
+            };
+            if variables.iter().any(|(known, _)| *known == number) {
                 continue;
             }
             let values = facts.iter().map(|&fact| index.id(fact, position)).collect();

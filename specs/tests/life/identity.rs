@@ -38,6 +38,7 @@ fn parts_that_come_and_go_do_not_make_another_machine() {
     check_installed(&mut hall, &machine_with(&[&c, &b, &a], "SERIAL-1", ""), "host03");
     check_installed(&mut hall, &machine_with(&[&c, &b], "SERIAL-1", ""), "host03");
     check_installed(&mut hall, &machine_with(&[&c], "0123456789", ""), "host03");
+    check_twin(&mut hall, &machine_with(&[&c], "SERIAL-9", ""), "twin of host03");
     // The NIC that was taken out now is part of another machine.
     assert_eq!(install(&mut hall, &machine_with(&[&a], "SERIAL-2", "")), "host04");
 }

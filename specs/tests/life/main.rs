@@ -1,5 +1,14 @@
 //! The life of machines, its files and its corpus, tested through the public interface alone.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod carets;
+mod check;
+mod corpus;
+mod corpus_uploads;
 mod hall;
+mod hand_edits;
 mod identity;
+mod model;
+mod secrets;
 mod table;

@@ -205,7 +205,10 @@ fn no_profile_fits_with_a_reason_for_each() {
     assert_eq!((refused.status, hall.phase(&mac(1))), (422, Phase::Unmatched));
     let profiles: Vec<&str> = refused.profiles.iter().map(|it| it.profile.as_str()).collect();
     assert_eq!(profiles, ["vm", "hp", "old"]);
-    assert!(refused.profiles[2].reason.contains("count"), "{:?}", refused.profiles[2]);
+    let reasons: Vec<&str> = refused.profiles.iter().map(|it| it.reason.as_str()).collect();
+    assert!(reasons[0].contains("line 2"), "{reasons:?}");
+    assert!(reasons[1].contains("HP"), "{reasons:?}");
+    assert_eq!(reasons[2], "skipped: its count in `state` is 0");
     assert_eq!((hall.counts().as_str(), hall.text("vm.cmdb").as_str()), ("vm=4 hp=1 old=0", CMDB));
 }
 

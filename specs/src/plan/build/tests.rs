@@ -1,3 +1,5 @@
+//! Plans made of samples and of what must be refused.
+
 use super::*;
 use crate::value::Value;
 
@@ -166,7 +168,7 @@ fn names_addresses_and_arguments_are_checked() {
         "\"eth9\"",
         "the facts hold no MAC address of `eth9`",
     );
-    refused("\"10.0.2.3\"", "\"dns\"", "`dns` is not the address of a name server");
+    refused("\"10.0.2.253\"", "\"dns\"", "`dns` is not the address of a name server");
     refused("console=tty0", "a b", "`a b` cannot be a kernel argument");
     refused("console=tty0", "$(reboot)", "`$(reboot)` cannot be a kernel argument");
     refused("\"0644\"", "\"0648\"", "`0648` is not a mode");

@@ -1,0 +1,118 @@
+//! Storage that fails: a full file system, one that is read-only, a folder that is missing. The
+//! answer is a 503 that says so, nothing is lost, and the service goes on when the fault is gone.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount, umount};
+
+use crate::deployment::{Deployment, hostname, machine, reason};
+
+/// A small file system of memory, unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, said loudly, where mounting is not allowed.
+    fn mount(path: &Path) -> Option<SmallDisk> {
+        std::fs::create_dir_all(path).unwrap();
+        let size = Some("size=64k");
+        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), size) {
+            Ok(()) => Some(SmallDisk(path.to_owned())),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "cannot mount: {error}");
+                eprintln!("SKIPPED: cannot mount a tmpfs: {error}");
+                None
+            }
+        }
+    }
+
+    fn remount(&self, flags: MsFlags) {
+        let flags = MsFlags::MS_REMOUNT | flags;
+        mount(Some("tmpfs"), &self.0, Some("tmpfs"), flags, Some("size=64k")).unwrap();
+    }
+
+    /// Leaves room for nothing.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut content = vec![0; 64 << 10];
+        while std::fs::write(&path, &content).is_err() {
+            content.truncate(content.len() - 512);
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The scratch folder is removed next and would say so.
+        let _ = umount(&self.0);
+    }
+}
+
+fn deployment_on_small_disk() -> Option<(Deployment, SmallDisk)> {
+    let cmdb = crate::deployment::entries_cmdb(5);
+    let deployment =
+        Deployment::with_settings("[(\"vm\", 5)]\n", &cmdb, "STATEDIR=state\nLOCKFILE=lock\n");
+    let disk = SmallDisk::mount(&deployment.path("state"))?;
+    Some((deployment, disk))
+}
+
+#[test]
+fn a_full_disk_is_a_503_and_nothing_is_lost() {
+    let Some((mut deployment, disk)) = deployment_on_small_disk() else { return };
+    assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"));
+    let filler = disk.fill();
+    let response = deployment.upload(&machine(2));
+    assert_eq!(response.status, 503, "{}", reason(&response));
+    assert!(reason(&response).contains("No space left"), "{}", reason(&response));
+    // Whoever needs nothing stored is still answered.
+    let again = deployment.upload(&machine(1));
+    assert!(matches!(again.status, 200 | 503), "{}", reason(&again));
+    deployment.restart();
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"));
+    assert_eq!(hostname(&deployment.upload(&machine(3))).as_deref(), Some("m1"));
+    deployment.sync();
+    assert!(deployment.read("state/state").contains("(\"vm\", 3)"));
+    // CONFIGDIR was only read.
+    assert_eq!(deployment.count(), "5");
+}
+
+#[test]
+fn a_read_only_disk_is_a_503_until_it_is_writable() {
+    let Some((mut deployment, disk)) = deployment_on_small_disk() else { return };
+    assert_eq!(deployment.upload(&machine(1)).status, 200);
+    // A journal that is open for writing keeps the kernel from remounting.
+    deployment.restart();
+    disk.remount(MsFlags::MS_RDONLY);
+    let response = deployment.upload(&machine(2));
+    assert_eq!(response.status, 503, "{}", reason(&response));
+    assert!(reason(&response).contains("Read-only file system"), "{}", reason(&response));
+    disk.remount(MsFlags::empty());
+    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m1"));
+}
+
+#[test]
+fn a_lock_that_cannot_be_made_is_named() {
+    let deployment =
+        Deployment::with_settings("[(\"vm\", 5)]\n", "[]\n", "LOCKFILE=/proc/edeploy/lock\n");
+    let response = deployment.upload(&machine(1));
+    assert_eq!(response.status, 503);
+    assert!(reason(&response).contains("cannot lock /proc/edeploy/lock"), "{}", reason(&response));
+}
+
+#[test]
+fn an_edited_configdir_counts_over_the_copy_in_statedir() {
+    let cmdb = crate::deployment::entries_cmdb(2);
+    let deployment = Deployment::with_settings("[(\"vm\", 2)]\n", &cmdb, "STATEDIR=state\n");
+    assert_eq!(deployment.upload(&machine(1)).status, 200);
+    deployment.sync();
+    assert!(deployment.read("state/state").contains("(\"vm\", 1)"));
+    deployment.write("config/vm.cmdb", &crate::deployment::entries_cmdb(4));
+    deployment.write("config/state", "[(\"vm\", 9)]\n");
+    // The entry of the first machine stays its own in the new file.
+    assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"));
+    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m1"));
+    deployment.sync();
+    let written = deployment.read("state/vm.cmdb");
+    assert!(written.contains("m3") && written.matches("\"used\": 1").count() == 2, "{written}");
+}

@@ -1,0 +1,14 @@
+//! The server as the network sees it. One binary, so that it is linked once.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and one that is skipped says so"
+)]
+
+mod crash;
+mod deployment;
+mod faults;
+mod processes;
+mod protocol;
+mod scenarios;

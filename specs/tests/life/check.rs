@@ -1,0 +1,233 @@
+//! For each kind of finding a configuration that has it and one that does not.
+
+use specs::check::{Texts, check};
+
+use crate::hall::{CMDB, CONFIGURE, SPECS};
+
+fn texts(changes: &[(&str, &str)]) -> Texts {
+    let mut texts: Texts = [
+        ("state", "[('vm', 3)]"),
+        ("vm.specs", SPECS),
+        ("vm.cmdb", CMDB),
+        ("vm.configure", CONFIGURE),
+    ]
+    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+    .into();
+    for (name, text) in changes {
+        match *text {
+            "" => texts.remove(*name),
+            text => texts.insert((*name).to_owned(), text.to_owned()),
+        };
+    }
+    texts
+}
+
+/// Findings as `code file:line:column message`, those about what is bound for nobody left out.
+fn found(changes: &[(&str, &str)]) -> Vec<String> {
+    check(&texts(changes))
+        .into_iter()
+        .filter(|finding| finding.code != "check-unused")
+        .map(|finding| format!("{} {}", finding.code, finding.one_line()))
+        .collect()
+}
+
+#[track_caller]
+fn find(changes: &[(&str, &str)], expected: &[&str]) {
+    assert_eq!(found(changes), expected);
+}
+
+#[test]
+fn a_good_configuration_has_none() {
+    find(&[], &[]);
+}
+
+#[test]
+fn files_that_are_missing_or_never_used() {
+    find(
+        &[("state", "")],
+        &["check-missing-file state:1:1: there is no `state`: no profile is ever tried"],
+    );
+    find(
+        &[("vm.specs", ""), ("vm.configure", "")],
+        &[
+            "check-missing-file state:1:2: there is no vm.specs: no machine ever fits",
+            "check-missing-file state:1:2: there is no vm.configure: machines that fit are refused",
+        ],
+    );
+    find(
+        &[("hp.specs", "[]\n# all")],
+        &["check-unlisted hp.specs:1:1: `state` does not name hp: this file is never used"],
+    );
+    find(&[("vm.cmdb", ""), ("vm.configure", &CONFIGURE.replace("{{ hostname }}", "one"))], &[]);
+}
+
+#[test]
+fn more_machines_than_entries() {
+    find(
+        &[("state", "[('vm', 4)]")],
+        &[
+            "check-count state:1:2: 4 machines of vm are wanted, and 3 of the 3 entries of its CMDB \
+           are free",
+        ],
+    );
+    find(&[("state", "[('vm', '*')]")], &[]);
+}
+
+#[test]
+fn variables_that_nobody_binds_or_uses() {
+    find(
+        &[("vm.configure", &CONFIGURE.replace("{{ hostname }}", "{{ hostnam }}"))],
+        &["check-unbound vm.configure:3:15: nothing binds `hostnam`: vm refuses machines"],
+    );
+    let unused: Vec<String> = check(&texts(&[])).iter().map(ToString::to_string).collect();
+    let expected = "\
+warning[check-unused]: `$eth` is bound, and nothing uses it
+ --> vm.specs:3:17
+  |
+3 |     ('network', '$eth', 'serial', '$mac'),
+  |                 ^^^^^^
+  = help: it is still stored in the CMDB entry of a machine";
+    assert_eq!(unused[0], expected);
+    assert_eq!(unused.len(), 2);
+}
+
+#[test]
+fn values_that_two_machines_would_share() {
+    let cmdb = "[{'ip': '10.0.0.1', 'hostname': 'a'},\n {'ip': '10.0.0.2', 'hostname': 'a'},\n \
+                {'ip': '10.0.0.3', 'hostname': 'c', 'ip-ipmi': '10.0.0.1'}]";
+    find(
+        &[("vm.cmdb", cmdb)],
+        &[
+            "check-duplicate vm.cmdb:2:33: hostname a is that of entry 1 of vm.cmdb as well",
+            "check-duplicate vm.cmdb:3:49: ip-ipmi 10.0.0.1 is that of entry 1 of vm.cmdb as well",
+        ],
+    );
+    find(
+        &[
+            (
+                "vm.specs",
+                "[('system', 'product', 'serial', '$$tag'), ('disk', '$disk', 'size', '$s')]",
+            ),
+            (
+                "vm.cmdb",
+                "[{'tag': 'T1', 'hostname': 'a'}, {'tag': 'T2', 'hostname': 'b'},\n {'tag': 'T1', 'hostname': 'c'}]",
+            ),
+        ],
+        &[
+            "check-duplicate-key vm.cmdb:2:10: entry 1 has the same tag=T1: this one is never chosen",
+        ],
+    );
+}
+
+#[test]
+fn gateways_out_of_reach() {
+    let cmdb = |mask: &str| {
+        format!(
+            "generate({{'ip': '10.0.1.3-5', 'netmask': '{mask}', 'gateway': '10.0.2.2', \
+             'hostname': 'h1-3'}})"
+        )
+    };
+    let message = "check-network vm.cmdb:1:17: the gateway 10.0.2.2 is not in 10.0.1.0/24, the \
+                   network of 10.0.1.";
+    for mask in ["255.255.255.0", "24"] {
+        let found = found(&[("vm.cmdb", &cmdb(mask))]);
+        assert_eq!(found, [3, 4, 5].map(|last| format!("{message}{last}")));
+    }
+    find(&[("vm.cmdb", &cmdb("255.255.0.0"))], &[]);
+}
+
+#[test]
+fn lines_that_never_match() {
+    for never in
+        ["and(gt(8), lt(4))", "range(9, 3)", "and(ge(5), lt(5))", "or(range(2, 1), range(4, 3))"]
+    {
+        let specs = SPECS.replace("gt(4)", never);
+        find(
+            &[("vm.specs", &specs)],
+            &["check-never vm.specs:2:31: no value satisfies this: the line never matches"],
+        );
+    }
+    for some in ["and(gt(4), lt(8))", "range(3, 3)", "and(ge(5), le(5))", "or(range(2, 1), gt(3))"]
+    {
+        find(&[("vm.specs", &SPECS.replace("gt(4)", some))], &[]);
+    }
+}
+
+#[test]
+fn profiles_in_the_shade_of_others() {
+    let special = SPECS.replace("'$disk'", "'$d'").replace(
+        "[\n",
+        "[\n ('system', 'product', 'vendor', 'HP'),\n ('network', '$e', 'link', 'yes'),\n",
+    );
+    let special = special.as_str();
+    let configure = CONFIGURE.replace("{{ disk }}", "{{ d }}");
+    let configure = configure.as_str();
+    let files = |state: &'static str| {
+        [
+            ("state", state),
+            ("hp.specs", special),
+            ("hp.configure", configure),
+            ("hp.cmdb", "[{'hostname': 'hp1'}]"),
+        ]
+    };
+    find(
+        &files("[('vm', 3), ('hp', 1)]"),
+        &[
+            "check-order state:1:13: machines that fit hp fit vm as well, which comes first: hp gets \
+           them when vm has none left",
+        ],
+    );
+    find(&files("[('hp', 1), ('vm', 3)]"), &[]);
+    let mut unlimited = files("[('vm', '*'), ('hp', 1)]").to_vec();
+    unlimited.push(("vm.cmdb", "[]"));
+    unlimited.push((
+        "vm.configure",
+        "(role: (name: \"a\", version: \"b\"), hostname: \"one\", disks: [])",
+    ));
+    find(
+        &unlimited,
+        &["check-unreachable state:1:15: no machine ever gets hp: vm takes all that would fit"],
+    );
+}
+
+#[test]
+fn what_the_readers_find_is_passed_on() {
+    let found = found(&[("vm.specs", "[('disk', 'gt(', 'size')]"), ("vm.cmdb", "[1]")]);
+    let codes: Vec<&str> = found.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(codes, ["spec-shape", "cmdb-shape"]);
+    assert_eq!(self::found(&[("state", "[('vm', 'x')]")]).len(), 1);
+}
+
+#[test]
+fn the_configuration_of_the_original() {
+    macro_rules! corpus {
+        ($($name:literal),*) => {
+            [$(($name, include_str!(concat!("../../../tests/fixtures/corpus/edeploy/config/", $name)))),*]
+        };
+    }
+    let files = corpus![
+        "state",
+        "backup.cmdb",
+        "hp-mlx.cmdb",
+        "hp-mlx.specs",
+        "hp.cmdb",
+        "hp.specs",
+        "kvm-test.cmdb",
+        "kvm-test.specs",
+        "vm.specs"
+    ];
+    let texts: Texts =
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let found: Vec<String> = check(&texts).iter().map(|finding| finding.one_line()).collect();
+    expect_test::expect![[r#"
+        state:1:2: there is no hp.configure: machines that fit are refused
+        state:1:13: there is no vm.configure: machines that fit are refused
+        state:1:24: there is no vm-centos.specs: no machine ever fits
+        state:1:24: there is no vm-centos.configure: machines that fit are refused
+        state:1:42: there is no kvm-test.configure: machines that fit are refused
+        backup.cmdb:1:1: `state` does not name backup: this file is never used
+        hp-mlx.cmdb:1:1: `state` does not name hp-mlx: this file is never used
+        hp-mlx.specs:1:1: `state` does not name hp-mlx: this file is never used
+        hp-mlx.specs:21:53: a comma is missing here, before the next item"#]]
+    .assert_eq(&found.join("\n"));
+}

@@ -1,0 +1,106 @@
+//! People edit `state` and CMDB files while machines hold counts and entries.
+
+use specs::machine::Phase;
+
+use crate::hall::{CMDB, Hall, destructive, failed, installed, mac, machine, name};
+
+/// A hall with host03 in this phase.
+fn hall_with(phase: Phase) -> Hall {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    let events = match phase {
+        Phase::Failed => vec![destructive(), failed()],
+        Phase::Installed => vec![destructive(), installed()],
+        _ => vec![],
+    };
+    hall.report(&ticket, &events);
+    assert_eq!(hall.phase("host03"), phase);
+    hall
+}
+
+#[test]
+fn removing_the_mark_frees_the_entry_of_a_failed_machine() {
+    let mut hall = hall_with(Phase::Failed);
+    assert_eq!(hall.edit("vm.cmdb", CMDB), Vec::<String>::new());
+    assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "host03");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host04");
+}
+
+#[test]
+fn removing_the_mark_of_any_other_machine_is_undone_and_said() {
+    for phase in [Phase::Leased, Phase::Installed] {
+        let mut hall = hall_with(phase);
+        let bound = hall.text("vm.cmdb");
+        let unmarked = bound.replace(",\n  'used': 1", "");
+        assert_ne!(unmarked, bound);
+        for edited in [CMDB, &unmarked] {
+            let warnings = hall.edit("vm.cmdb", edited);
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(warnings[0].contains("edeploy-server release host03"), "{warnings:?}");
+            assert_eq!(hall.text("vm.cmdb"), bound);
+            assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "host04");
+            let id = hall.id("host04");
+            hall.operate(|world, now| world.release(&id, now));
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_moved_is_followed() {
+    let mut hall = hall_with(Phase::Installed);
+    let moved = hall.text("vm.cmdb").replacen("[\n", "[\n {'hostname': 'new01'},\n", 1);
+    assert_eq!(hall.edit("vm.cmdb", &moved), Vec::<String>::new());
+    let profile = name("vm");
+    let holder = hall.world.census.holder(&profile, 1).map(|it| it.display_name().to_owned());
+    assert_eq!((holder.as_deref(), hall.text("vm.cmdb")), (Some("host03"), moved));
+    assert!(hall.world.census.holder(&profile, 0).is_none());
+    assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "new01");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.release(&id, now));
+    assert!(hall.text("vm.cmdb").contains("{'ip': '192.168.122.3', 'hostname': 'host03'}"));
+}
+
+#[test]
+fn an_edited_value_is_kept() {
+    let mut hall = hall_with(Phase::Installed);
+    let edited = hall.text("vm.cmdb").replace("192.168.122.3'", "192.168.122.99'");
+    assert_eq!(hall.edit("vm.cmdb", &edited), Vec::<String>::new());
+    assert_eq!(hall.text("vm.cmdb"), edited);
+    assert!(hall.world.census.holder(&name("vm"), 0).is_some());
+}
+
+#[test]
+fn an_entry_that_was_removed_is_said() {
+    let mut hall = hall_with(Phase::Installed);
+    let warnings = hall.edit("vm.cmdb", "[{'hostname': 'new01'}]");
+    assert!(warnings[0].contains("entry of host03 is no longer in vm.cmdb"), "{warnings:?}");
+    assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "new01");
+}
+
+#[test]
+fn a_count_edited_by_hand_keeps_what_is_not_written_yet() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.plan(&machine(&mac(1), "A1"));
+    hall.edit("state", "[('vm', 10)]");
+    assert_eq!(hall.counts(), "vm=9");
+    hall.world.written(&specs::fleet::File::State);
+    hall.edit("state", "[('vm', 10)]");
+    assert_eq!(hall.counts(), "vm=10");
+}
+
+#[test]
+fn used_entries_without_a_record_belong_to_the_machine_they_name() {
+    let cmdb = "[
+ {'ip': '1', 'hostname': 'old1', 'disk': 'vda', 'eth': 'eth0', 'mac': '52:54:00:00:00:01', 'used': 1},
+ {'ip': '2', 'hostname': 'old2', 'used': 0},
+ {'ip': '3', 'hostname': 'new3'}]";
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.cmdb", cmdb);
+    assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "new3");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "old1");
+    // Without the address among the variables nothing says whose `old1` is.
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
+    hall.edit("vm.cmdb", &cmdb.replace(", 'eth': 'eth0', 'mac': '52:54:00:00:00:01'", ""));
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "new3");
+}

@@ -1,0 +1,75 @@
+//! Secrets stay home.
+
+use specs::fleet::Change;
+use specs::secret::{REDACTED, is_secret_key, redacted_record, redacted_text};
+use specs::value::Value;
+
+use crate::hall::{Hall, mac, machine};
+
+#[test]
+fn keys_named_like_secrets_are() {
+    for key in ["password", "ipmi-Pass", "client_secret", "API_TOKEN"] {
+        assert!(is_secret_key(key), "{key}");
+    }
+    for key in ["ip", "hostname", "mac", "serial"] {
+        assert!(!is_secret_key(key), "{key}");
+    }
+}
+
+#[test]
+fn texts_lose_every_secret_and_nothing_else() {
+    let secrets = ["abcd".to_owned(), "abcdef".to_owned(), "a".to_owned(), "é→ü!".to_owned()];
+    assert_eq!(
+        redacted_text("x abcdef abcd a é→ü!", &secrets),
+        format!("x {REDACTED} {REDACTED} a {REDACTED}")
+    );
+}
+
+#[test]
+fn plans_name_their_secrets_and_records_and_facts_hold_none() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let cmdb = "[{'hostname': 'host03', 'ipmi-password': 'hunter22', 'key': secret('s3cret!')}]";
+    hall.edit("vm.cmdb", cmdb);
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("ipmi", "lan", "snmp-token", "public99");
+    let (plan, _) = hall.plan(&facts);
+    assert_eq!(plan.secrets, ["hunter22", "s3cret!"]);
+    let variables = &hall.record("host03").assignment.as_ref().unwrap().variables;
+    assert_eq!(variables["ipmi-password"], Value::from(REDACTED));
+    assert_eq!(variables["key"], Value::from(REDACTED));
+    let stored = hall.journal.iter().find_map(|change| match change {
+        Change::Facts { facts, .. } => facts.text("ipmi", "lan", "snmp-token"),
+        _ => None,
+    });
+    assert_eq!(stored.as_deref(), Some(REDACTED));
+    let shown = format!("{:?}", redacted_record(hall.record("host03")));
+    assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
+    assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
+}
+
+#[test]
+fn refusals_tell_no_value_of_a_secret_fact() {
+    let specs = [
+        "[('ipmi', 'lan', 'password', 'swordfish')]",
+        "[('ipmi', 'lan', 'password', 'gt(4)')]",
+        "[('ipmi', '$n', 'password', '$pw'), ('disk', '$d', 'serial', '$pw')]",
+        "[('ipmi', '$n', 'password', '$pw'), ('gpu', '$n', 'serial', 'x')]",
+        "[('ipmi', 'wan', 'password', '$pw')]",
+    ];
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("ipmi", "lan", "password", "hunter22");
+    facts.push("disk", "vdz", "serial", "other");
+    for spec in specs {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        hall.edit("vm.specs", spec);
+        let fresh = hall.fresh();
+        let trial = hall.world.try_out(&facts, hall.now, &fresh);
+        assert!(matches!(trial.answer, specs::fleet::Answer::Refused(_)), "{trial:?}");
+        let told = &trial.profiles[0];
+        assert!(told.mismatch.is_some() && told.mend.is_some(), "{told:?}");
+        let everything = format!("{trial:?}");
+        assert!(!everything.contains("hunter22"), "{everything}");
+        let sentences = format!("{} {} {:?}", told.brief, told.reason, told.advice);
+        assert!(!sentences.contains("swordfish"), "{sentences}");
+    }
+}
