@@ -241,6 +241,37 @@ fn stopped_at_any_odd_point_the_host_is_old_or_new() {
 }
 
 #[test]
+fn the_boot_switches_files_early_and_runs_post_late() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    site.edge("post", "#!/bin/sh\necho ran >> /srv/post\n");
+    let host = site.host();
+    // The first point at which something has been switched and something has not.
+    let point = (0..)
+        .find(|&point| {
+            site.failpoint = Failpoint::stop_at(point);
+            assert!(matches!(site.upgrade(), Err(UpgradeError::Stopped(_))));
+            host.read("usr/bin/tool").contains("two") && host.read("etc/tool.conf").contains('1')
+        })
+        .unwrap();
+    site.failpoint = Failpoint::Never;
+    assert!(host.exists("etc/systemd/system/sysinit.target.wants/edeploy-resume.service"));
+    assert!(host.exists(".edeploy/edeploy"), "armed at point {point}");
+    assert_eq!(site.resume_early(), Resumed::Switched(upgrade_site::name("2.0")));
+    assert_eq!(host.read("etc/tool.conf"), "setting = 2\n");
+    assert_eq!(site.recorded(), "1.0", "not before post");
+    // After the reboot that follows: no second one.
+    assert_eq!(site.resume_early(), Resumed::Nothing);
+    assert!(!host.exists("srv/post") && host.exists(".edeploy/edeploy"));
+    let version = upgrade_site::name("2.0");
+    assert_eq!(site.resume().unwrap(), Resumed::Finished { version, reboot: false });
+    assert_eq!(host.read("srv/post"), "ran\n");
+    site.check_clean("2.0");
+}
+
+#[test]
 fn a_second_upgrade_at_the_same_time_is_refused() {
     if !ready() {
         return;

@@ -140,7 +140,8 @@ impl Area {
     /// Writes everything of this upgrade to the disks.
     pub(super) fn sync(&self, prepared: &Prepared) -> Result<(), UpgradeError> {
         let mut tops: Vec<&Path> = prepared.units.iter().map(|unit| unit.top.as_path()).collect();
-        tops.push(Path::new(""));
+        // And that of our own records and of local edits, wherever /var is.
+        tops.extend([Path::new(""), Path::new("var/lib/edeploy")]);
         tops.sort_unstable();
         tops.dedup();
         for top in tops {

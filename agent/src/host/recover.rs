@@ -96,6 +96,8 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let returned = Resumed::Returned(prepared.from.clone());
         match phase {
             Phase::Preparing | Phase::Committed { settled: true } => Ok(None),
+            // The files are switched: the rest is for later in this boot, not for another one.
+            Phase::Applied { .. } if early => Ok(None),
             Phase::Switching | Phase::Applied { .. } => {
                 let reboot = match self.finish(lock, area, &prepared, &mut journal, early) {
                     Ok(Some(reboot)) => reboot,

@@ -149,6 +149,13 @@ impl Site {
         host.resume(&lock, false)
     }
 
+    /// What the first unit of the boot does.
+    pub fn resume_early(&mut self) -> Resumed {
+        let mut host = self.api();
+        let lock = host.lock().unwrap();
+        host.resume(&lock, true).unwrap()
+    }
+
     pub fn rollback(&mut self) -> Result<Vec<String>, UpgradeError> {
         let mut host = self.api();
         let lock = host.lock()?;
