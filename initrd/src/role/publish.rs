@@ -18,9 +18,8 @@ use specs::units::Name;
 use super::{RoleError, failed, times};
 use crate::command::run;
 
-/// Where an installed host finds what it is, and what its version holds.
+/// Where an installed host finds what it is.
 const CONF: &str = "var/lib/edeploy/conf";
-const MANIFEST: &str = "var/lib/edeploy/manifest";
 
 /// Checksums of everything of one version that is a file.
 const SUMS: &str = "SHA256SUMS";
@@ -61,18 +60,11 @@ pub fn publish(
     age: i64,
 ) -> Result<Published, RoleError> {
     write(&tree.join(CONF), &format!("VERS={version}\nROLE={role}\n"))?;
-    // It would otherwise be in the archive of a tree that is published again.
-    match fs::remove_file(tree.join(MANIFEST)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed("remove", tree.join(MANIFEST))(error));
-        }
-        _ => {}
-    }
     times::clamp(tree, age)?;
     let manifest = agent::tree::manifest(tree, role, version, "")?;
     let text = manifest.to_text();
     let beside = folder.join(format!("{role}.manifest"));
-    write(&tree.join(MANIFEST), &text)?;
+    write(&tree.join(manifest_of(version)), &text)?;
     write(&beside, &text)?;
     times::clamp(tree, age)?;
 
@@ -87,6 +79,12 @@ pub fn publish(
         archive,
         archive_bytes,
     })
+}
+
+/// Where a host finds what its version holds. No manifest lists anything in that folder, so this
+/// one need not list itself.
+fn manifest_of(version: &Name) -> String {
+    format!("var/lib/edeploy/{version}/manifest")
 }
 
 /// Packs a tree, the same bytes for the same tree: sorted, without the times of access and of
@@ -179,7 +177,7 @@ mod tests {
         }
         let (folder, tree, published) = first;
         let beside = fs::read_to_string(&published.manifest).unwrap();
-        assert_eq!(beside, fs::read_to_string(tree.join(MANIFEST)).unwrap());
+        assert_eq!(beside, fs::read_to_string(tree.join(manifest_of(&version))).unwrap());
         let manifest = specs::upgrade::Manifest::parse(&beside).unwrap();
         assert_eq!(manifest, agent::tree::manifest(&tree, &role, &version, "").unwrap());
         assert_eq!(fs::read_to_string(tree.join(CONF)).unwrap(), "VERS=D12-F.1.0.0\nROLE=mysql\n");
