@@ -3,3 +3,4 @@
 pub mod commands;
 pub mod machines;
 pub mod match_cmd;
+pub mod metadata;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::host::{self, Identity};
+use agent::host::{self, Identity, pkgmngr};
 use agent::world::{RealRunner, Root};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -48,6 +48,17 @@ enum Command {
     #[command(after_help = "Example:\n  $ edeploy list\n  D12-F.1.0.1\n\n\
                             Asks the rsync daemon RSERV:RSERV_PORT of /var/lib/edeploy/conf.")]
     List,
+    /// Switches the package managers of this host on.
+    #[command(
+        after_help = "Example:\n  # edeploy activate-pkgmngr\n  on: /usr/bin/apt-get /usr/bin/dpkg\n\n\
+                            What they change is undone by the next upgrade, and named by `edeploy verify`."
+    )]
+    ActivatePkgmngr,
+    /// Switches them off, as a role comes.
+    #[command(
+        after_help = "Example:\n  # edeploy deactivate-pkgmngr\n  off: /usr/bin/apt-get /usr/bin/dpkg"
+    )]
+    DeactivatePkgmngr,
 }
 
 /// What a command has to say: for people and for programs, and whether the answer is no.
@@ -78,18 +89,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// Switches package managers; what was so already is not named.
+fn switch(root: &Root, on: bool) -> anyhow::Result<Answer> {
+    let programs = if on { pkgmngr::activate(root)? } else { pkgmngr::deactivate(root)? };
+    let names: Vec<String> = programs.iter().map(|path| path.display().to_string()).collect();
+    let word = if on { "on" } else { "off" };
+    let text = match names.is_empty() {
+        true => format!("{word} already"),
+        false => format!("{word}: {}", names.join(" ")),
+    };
+    Ok(Answer { text, json: json!({ "package_managers": word, "switched": names }), no: false })
+}
+
 fn answer(arguments: &Arguments) -> anyhow::Result<Answer> {
-    let identity = Identity::read(&Root::new(&arguments.root))
-        .with_context(|| "cannot tell what this host is")?;
+    let root = Root::new(&arguments.root);
+    // A tree that is being made into a role has no identity yet: only who needs one reads it.
+    let identity = || Identity::read(&root).with_context(|| "cannot tell what this host is");
     let yes = |key: &str, text: &str| Answer {
         text: text.to_owned(),
         json: json!({ key: text }),
         no: false,
     };
     Ok(match arguments.command {
-        Command::Version => yes("version", identity.version.as_str()),
-        Command::Role => yes("role", identity.role.as_str()),
-        Command::Profile => match &identity.profile {
+        Command::Version => yes("version", identity()?.version.as_str()),
+        Command::Role => yes("role", identity()?.role.as_str()),
+        Command::Profile => match identity()?.profile {
             Some(profile) => yes("profile", profile.as_str()),
             None => Answer {
                 text: "no profile is recorded in /var/log/edeploy/vars".to_owned(),
@@ -97,7 +121,10 @@ fn answer(arguments: &Arguments) -> anyhow::Result<Answer> {
                 no: true,
             },
         },
+        Command::ActivatePkgmngr => switch(&root, true)?,
+        Command::DeactivatePkgmngr => switch(&root, false)?,
         Command::List => {
+            let identity = identity()?;
             let versions = host::list(&mut RealRunner, &identity)?;
             let none = versions.is_empty();
             let from = format!("{} {}", identity.role, identity.version);
