@@ -18,7 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::literal::{Document, Kind, Node, Style};
+use crate::literal::{Document, Kind, Node, Style, each_item};
 use crate::value::{Value, Variables};
 use generate::{GenerateError, Generator};
 
@@ -66,68 +66,84 @@ impl Cmdb {
     ///
     /// What is no literal, no list of mappings, or no list that `generate` can make.
     pub fn parse(file: &str, text: &str, keys: &BTreeSet<String>) -> Result<Cmdb, Vec<Diagnostic>> {
+        let keys: Vec<String> = keys.iter().cloned().collect();
+        let mut list =
+            List { keys: &keys, places: Vec::new(), marks: Marks::default(), bad: false };
+        let style = each_item(file, text, &mut |node| list.read(&node));
+        let List { places, marks, bad, .. } = list;
+        if let (Ok(Some(style)), false) = (&style, bad) {
+            let source = Source::List { text: text.to_owned(), places };
+            return Ok(Cmdb::new(file, *style, source, keys, marks));
+        }
         let document = Document::parse(file, text).map_err(|finding| vec![finding])?;
-        let (source, generated) = match &document.root().kind {
+        let root = document.root();
+        let mut list =
+            List { keys: &keys, places: Vec::new(), marks: Marks::default(), bad: false };
+        match &root.kind {
             Kind::Generate(template) => {
                 let generator = generator(&document, template).map_err(|finding| vec![finding])?;
-                let call = document.root().span;
-                let source = Source::Generated { text: text.to_owned(), call, generator };
-                (source, Some(text.to_owned()))
+                let source =
+                    Source::Generated { text: text.to_owned(), call: root.span, generator };
+                let mut cmdb = Cmdb::new(file, document.style(), source, keys, Marks::default());
+                cmdb.generated = Some(text.to_owned());
+                cmdb.mark_all();
+                Ok(cmdb)
             }
             Kind::List(items) | Kind::Tuple(items) => {
                 let findings = findings_of_entries(&document, items);
                 if !findings.is_empty() {
                     return Err(findings);
                 }
-                let places = items.iter().map(|node| node.span.start..node.span.end).collect();
-                (Source::List { text: text.to_owned(), places }, None)
+                items.iter().for_each(|item| list.read(item));
+                let List { places, marks, .. } = list;
+                let source = Source::List { text: text.to_owned(), places };
+                Ok(Cmdb::new(file, document.style(), source, keys, marks))
             }
             _ => {
-                let root = document.root();
                 let message = format!("a CMDB is a list of entries, not {}", root.describe());
                 let finding = document
                     .error("cmdb-shape", root.span, message)
                     .with_help("write `[{\"ip\": \"10.0.0.1\"}]` or `generate({…})`");
-                return Err(vec![finding]);
+                Err(vec![finding])
             }
-        };
+        }
+    }
+
+    fn new(file: &str, style: Style, source: Source, keys: Vec<String>, marks: Marks) -> Cmdb {
         let mut cmdb = Cmdb {
             file: file.to_owned(),
-            style: document.style(),
+            style,
             source,
             changed: BTreeMap::new(),
             free: BTreeSet::new(),
-            keys: Vec::new(),
+            keys,
             index: BTreeSet::new(),
-            generated,
+            generated: None,
         };
-        match document.root().items() {
-            Some(items) => cmdb.index_all(keys, items.iter().filter_map(Entry::read)),
-            None => cmdb.reindex(keys),
-        }
-        Ok(cmdb)
+        cmdb.keep(marks);
+        cmdb
     }
 
     /// Makes the entries be looked up by other variables: the spec list has changed.
     pub fn reindex(&mut self, keys: &BTreeSet<String>) {
-        let entries: Vec<Entry> = self.entries().collect();
-        self.index_all(keys, entries.into_iter());
+        self.keys = keys.iter().cloned().collect();
+        self.mark_all();
     }
 
-    fn index_all(&mut self, keys: &BTreeSet<String>, entries: impl Iterator<Item = Entry>) {
-        self.keys = keys.iter().cloned().collect();
-        let mut free = Vec::new();
-        let mut index = Vec::new();
-        for (position, entry) in entries.enumerate() {
-            if !entry.is_used() {
-                free.push(position);
-            }
-            index.extend(self.hash(|key| entry.get(key)).map(|hash| (hash, position)));
+    fn mark_all(&mut self) {
+        let mut marks = Marks::default();
+        for (position, entry) in self.entries().enumerate() {
+            let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
+            marks.add(position, entry.is_used(), hash);
         }
+        self.keep(marks);
+    }
+
+    fn keep(&mut self, mut marks: Marks) {
         // From sorted input the sets are built in one go.
-        index.sort_unstable();
-        self.free = free.into_iter().collect();
-        self.index = index.into_iter().collect();
+        marks.index.sort_unstable();
+        self.free = marks.free.into_iter().collect();
+        self.index = marks.index.into_iter().collect();
     }
 
     /// The name of the file.
@@ -192,10 +208,10 @@ impl Cmdb {
             return;
         }
         self.expand();
-        if let Some(hash) = self.hash(|key| before.get(key)) {
+        if let Some(hash) = hash(&self.keys, |key| before.get(key).map(Value::as_text)) {
             self.index.remove(&(hash, position));
         }
-        if let Some(hash) = self.hash(|key| entry.get(key)) {
+        if let Some(hash) = hash(&self.keys, |key| entry.get(key).map(Value::as_text)) {
             self.index.insert((hash, position));
         }
         if entry.is_used() {
@@ -269,19 +285,6 @@ impl Cmdb {
         }
     }
 
-    /// Hash of the values of all keys that entries are looked up by; `None` when there are no
-    /// such keys or one has no value. Values that compare as the same hash as the same.
-    fn hash<'a>(&self, value: impl Fn(&str) -> Option<&'a Value>) -> Option<u64> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        let mut hasher = DefaultHasher::new();
-        for key in &self.keys {
-            value(key)?.as_text().hash(&mut hasher);
-        }
-        Some(hasher.finish())
-    }
-
     /// Positions of the entries that agree on all of these variables, in order; their names
     /// must be the keys that entries are looked up by, or this is slow.
     fn agreeing<'a>(&'a self, variables: &'a Variables) -> Box<dyn Iterator<Item = usize> + 'a> {
@@ -293,7 +296,7 @@ impl Cmdb {
         if !variables.keys().eq(&self.keys) {
             return Box::new((0..self.len()).filter(agrees));
         }
-        match self.hash(|key| variables.get(key)) {
+        match hash(&self.keys, |key| variables.get(key).map(Value::as_text)) {
             Some(hash) => {
                 let same_hash = self.index.range((hash, 0)..=(hash, usize::MAX));
                 Box::new(same_hash.map(|(_, position)| *position).filter(agrees))
@@ -301,6 +304,59 @@ impl Cmdb {
             None => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// What is kept of each entry beside its place.
+#[derive(Default)]
+struct Marks {
+    free: Vec<usize>,
+    index: Vec<(u64, usize)>,
+}
+
+impl Marks {
+    fn add(&mut self, position: usize, used: bool, hash: Option<u64>) {
+        if !used {
+            self.free.push(position);
+        }
+        self.index.extend(hash.map(|hash| (hash, position)));
+    }
+}
+
+/// A list of literal entries, while it is read.
+struct List<'a> {
+    keys: &'a [String],
+    places: Vec<Range<usize>>,
+    marks: Marks,
+    /// Whether an item was none that [`Entry::read`] can read.
+    bad: bool,
+}
+
+impl List<'_> {
+    /// Takes note of an item, from which nothing is copied.
+    fn read(&mut self, item: &Node) {
+        let entries = item.entries();
+        if !entries.is_some_and(|entries| entries.iter().all(|entry| entry.value.is_value())) {
+            self.bad = true;
+            return;
+        }
+        let text = |key: &str| item.get(key)?.value().map(|value| value.as_text());
+        let used = item.get(USED).is_some();
+        self.marks.add(self.places.len(), used, hash(self.keys, text));
+        self.places.push(item.span.start..item.span.end);
+    }
+}
+
+/// Hash of the texts of all keys that entries are looked up by; `None` when there are no such
+/// keys or one has no value. Values that compare as the same hash as the same.
+fn hash(keys: &[String], text: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    if keys.is_empty() {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    for key in keys {
+        text(key)?.hash(&mut hasher);
+    }
+    Some(hasher.finish())
 }
 
 /// Understands the argument of `generate`.

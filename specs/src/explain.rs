@@ -3,6 +3,9 @@
 //!
 //! Told for a person who has no time, in sentences of at most 100 columns, and as data for
 //! `--json`. Nothing here decides anything: whether a spec fits is `matching`'s answer alone.
+//!
+//! A refusal travels to machines and into logs, so no value of a fact under a key named like a
+//! secret is told, nor what a line wants of such a value.
 
 mod mend;
 
@@ -13,6 +16,7 @@ use serde::Serialize;
 use crate::facts::Fact;
 use crate::lang::{Column, Function, Quantity, Spec, Test, Truth, tuple_text};
 use crate::matching::{BUDGET, Budget, Matcher, NoMatch, Problem, Search};
+use crate::secret::{REDACTED, is_secret_key};
 use crate::value::{Value, Variables};
 
 /// The names of the columns, as people are told them.
@@ -101,6 +105,7 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     let taken = Search::new(&problem, (0..good).collect(), budget).first()?;
     let bound = matcher.matched(spec, taken.clone()).variables;
     let nearest = nearest(matcher, spec, good, &taken, &bound);
+    let bound = without_secrets(matcher, bound);
     Ok(Some(Mismatch { line: good, number: spec.lines[good].number, bound, nearest }))
 }
 
@@ -154,7 +159,8 @@ fn nearest(
     }
     // Facts in their order when all else is equal: the sort is stable.
     ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)));
-    ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest).collect()
+    let nearest = ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest);
+    nearest.map(|nearest| nearest.without_secrets(matcher, columns)).collect()
 }
 
 /// What a column wants, without the variable it binds.
@@ -217,7 +223,7 @@ impl Mismatch {
     /// One sentence, in lines of at most 100 columns: the line that failed and the nearest fact.
     pub fn sentence(&self, matcher: &Matcher<'_>, spec: &Spec) -> String {
         let line = &spec.lines[self.line];
-        let wants = shown_tuple(line.columns.clone().map(|column| column.source));
+        let wants = shown_line(&line.columns.clone().map(|column| column.source));
         let told = match self.nearest.first() {
             None => "the machine reported no facts at all".to_owned(),
             Some(nearest) => nearest.told(&matcher.facts().0[nearest.fact], spec),
@@ -226,10 +232,38 @@ impl Mismatch {
     }
 }
 
+impl Mismatch {
+    /// In as few words as there are, on one line: `line 2: disk sda size 80 is not gt(100)`.
+    pub fn in_short(&self, matcher: &Matcher<'_>) -> String {
+        let number = self.number;
+        let Some(nearest) = self.nearest.first() else {
+            return format!("line {number}: the machine reported no facts");
+        };
+        let fact = &matcher.facts().0[nearest.fact];
+        let (expected, actual) = (shown(&nearest.expected), shown(&nearest.actual.as_text()));
+        let names = [&fact.0, &fact.1, &fact.2].map(|name| shown(name)).join(" ");
+        // The value is told with its names; of another column only that column is.
+        let subject = match nearest.column {
+            Some(VALUE) => format!("{names} {actual}"),
+            Some(column) => format!("{} {actual}", COLUMNS[column]),
+            None => names,
+        };
+        let why = match &nearest.why {
+            Why::Differs => format!("is not {expected}"),
+            Why::NotApplicable(_) => format!("is nothing that {expected} applies to"),
+            Why::Bound { variable, value } => {
+                format!("is not ${} = {}", shown(variable), shown(value))
+            }
+            Why::Taken { .. } => "fits, and an earlier line takes it".to_owned(),
+        };
+        format!("line {number}: {subject} {why}")
+    }
+}
+
 impl Nearest {
     /// `nearest is (…), whose value is not gt(100)`.
     fn told(&self, fact: &Fact, spec: &Spec) -> String {
-        let fact = shown_tuple(columns_of(fact));
+        let fact = shown_fact(fact);
         let column = self.column.map_or("", |column| COLUMNS[column]);
         let expected = shown(&self.expected);
         match &self.why {
@@ -247,6 +281,77 @@ impl Nearest {
             }
         }
     }
+}
+
+/// A condition that any text satisfies.
+const ANYTHING: &str = "regexp()";
+
+/// The column that may hold a secret.
+const VALUE: usize = 3;
+
+fn fact_key<'a>(matcher: &'a Matcher<'_>, fact: usize) -> &'a str {
+    &matcher.facts().0[fact].2
+}
+
+/// Whether a line asks for facts under a key that is named like a secret.
+fn wants_secret(columns: &[Column; 4]) -> bool {
+    matches!(&columns[2].test, Some(Test::Literal(key)) if is_secret_key(&key.as_text()))
+}
+
+/// The bindings with those replaced that are values of secrets.
+fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
+    for value in bound.values_mut().filter(|value| is_secret_text(matcher, &value.as_text())) {
+        *value = Value::from(REDACTED);
+    }
+    bound
+}
+
+impl Nearest {
+    /// The same without values of secrets, wherever they were found.
+    fn without_secrets(mut self, matcher: &Matcher<'_>, columns: &[Column; 4]) -> Nearest {
+        let secret = |text: &str| is_secret_text(matcher, text);
+        let key = fact_key(matcher, self.fact);
+        if self.column == Some(VALUE) && (is_secret_key(key) || wants_secret(columns)) {
+            self.expected = REDACTED.to_owned();
+            self.actual = Value::from(REDACTED);
+        } else if secret(&self.actual.as_text()) {
+            self.actual = Value::from(REDACTED);
+        }
+        match &mut self.why {
+            Why::NotApplicable(reason) if self.actual.as_text() == REDACTED => {
+                *reason = "its value is of another kind".to_owned();
+            }
+            Why::Bound { value, .. } if secret(value) => *value = REDACTED.to_owned(),
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Whether a fact under a key that is named like a secret has this value.
+fn is_secret_text(matcher: &Matcher<'_>, text: &str) -> bool {
+    let mut facts = matcher.facts().0.iter();
+    !text.is_empty() && facts.any(|fact| fact.3.as_text() == text && is_secret_key(&fact.2))
+}
+
+/// A fact for a sentence.
+fn shown_fact(fact: &Fact) -> String {
+    let mut columns = columns_of(fact);
+    if is_secret_key(&fact.2) {
+        columns[VALUE] = Value::from(REDACTED);
+    }
+    shown_tuple(columns)
+}
+
+/// A line for a sentence: what it wants of a secret is a secret, a variable alone is not.
+fn shown_line(columns: &[Value; 4]) -> String {
+    let mut columns = columns.clone();
+    let value = columns[VALUE].as_text();
+    let tells = value != ANYTHING && (!value.starts_with('$') || value.contains('='));
+    if tells && is_secret_key(&columns[2].as_text()) {
+        columns[VALUE] = Value::from(REDACTED);
+    }
+    shown_tuple(columns)
 }
 
 fn columns_of(fact: &Fact) -> [Value; 4] {

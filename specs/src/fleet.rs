@@ -26,6 +26,7 @@ use crate::wire::ProfileRefusal;
 
 pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use upload::trial::{Chosen, Given, Outcome, Trial, Tried};
 pub use world::{File, Loaded, World};
 
 /// Random values of the caller, used where a transition has to make something up.

@@ -130,8 +130,12 @@ fn matched(all: &Variables, keys: &Variables) -> String {
 fn deviations() -> BTreeMap<String, String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(readme).expect("the language reference is there");
-    readme
-        .lines()
+    let (_, below) = readme.split_once("\n## Where this differs").expect("the table is there");
+    below
+        .split("\n## ")
+        .next()
+        .into_iter()
+        .flat_map(str::lines)
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
         .filter_map(|(name, rest)| {
             let columns: Vec<&str> = rest.trim_end_matches(" |").split(" | ").collect();

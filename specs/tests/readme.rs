@@ -2,11 +2,17 @@
 #![expect(clippy::disallowed_methods, reason = "tests read the page they test")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
+
+use specs::cmdb::Cmdb;
 use specs::explain::{explain, mend};
 use specs::facts::Facts;
+use specs::fleet::{Answer, File, Fresh, World};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
 use specs::matching::{Matcher, find};
+use specs::state::{Count, State};
+use specs::units::{Name, Token};
 use specs::value::Variables;
 
 fn page() -> String {
@@ -45,10 +51,61 @@ fn answer(spec: &str, facts: &Facts) -> String {
     }
 }
 
+/// The profiles of a state with their counts.
+fn counts(state: &str) -> String {
+    let state = State::parse("state", state).unwrap();
+    let line = |(profile, count): (&Name, Count)| {
+        let skipped = if count.is_available() { "" } else { ": skipped" };
+        format!("{profile} {count}{skipped}\n")
+    };
+    state.profiles().map(line).collect()
+}
+
+/// The entries of a CMDB, or what is wrong with it.
+fn entries(cmdb: &str) -> String {
+    match Cmdb::parse("vm.cmdb", cmdb, &BTreeSet::new()) {
+        Ok(cmdb) => cmdb
+            .entries()
+            .map(|entry| {
+                let fields = entry.fields.iter();
+                let fields = fields.map(|field| format!("{}={}", field.key, field.value));
+                fields.collect::<Vec<_>>().join(" ") + "\n"
+            })
+            .collect(),
+        Err(findings) => format!("{}\n", findings[0]),
+    }
+}
+
+/// The plan that an upload is answered with, and `state` and `vm.cmdb` after it.
+fn upload([state, specs, cmdb, configure]: [&str; 4], facts: &Facts) -> (String, String) {
+    let vm: Name = "vm".parse().unwrap();
+    let files = [
+        (File::State, state),
+        (File::Specs(vm.clone()), specs),
+        (File::Cmdb(vm.clone()), cmdb),
+        (File::Configure(vm.clone()), configure),
+    ];
+    let mut world = World::new([]);
+    for (file, text) in &files {
+        world.read(file, Some(text.as_bytes())).unwrap();
+    }
+    let token = Token::from_bytes([7; 16]);
+    let decision = world.upload(facts, 0, &Fresh { nonce: token.clone(), ticket: token });
+    for change in &decision.changes {
+        world.apply(change);
+    }
+    let stored = [File::State, File::Cmdb(vm)].map(|file| world.text(&file).unwrap());
+    match decision.answer {
+        Answer::Plan { plan, .. } => (plan.to_string(), stored.concat()),
+        other => panic!("no plan: {other:?}"),
+    }
+}
+
 #[test]
 fn every_block_has_the_answer_below_it() {
     let page = page();
     let (mut spec, mut facts, mut answers) = (String::new(), Facts::default(), 0);
+    let (mut state, mut cmdb, mut configure) = (String::new(), String::new(), String::new());
     let mut blocks = page.split("```");
     blocks.next();
     while let (Some(block), _) = (blocks.next(), blocks.next()) {
@@ -60,6 +117,20 @@ fn every_block_has_the_answer_below_it() {
                 assert_eq!(text, answer(&spec, &facts));
                 answers += 1;
             }
+            "state" => state = text.to_owned(),
+            "cmdb" => cmdb = text.to_owned(),
+            "configure" => configure = text.to_owned(),
+            "counts" => assert_eq!(text, counts(&state)),
+            "entries" => assert_eq!(text, entries(&cmdb)),
+            "planned" => {
+                let (planned, _) = upload([&state, &spec, &cmdb, &configure], &facts);
+                assert_eq!(text.trim_end(), planned.lines().next().unwrap());
+            }
+            "stored" => {
+                assert_eq!(text, upload([&state, &spec, &cmdb, &configure], &facts).1);
+            }
+            // Run by the tests of the server, which reads it.
+            "ini" => {}
             other => panic!("a block of an unknown kind `{other}`"),
         }
     }

@@ -2,13 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
-use server::admin::{commands, machines, match_cmd};
+use server::admin::{commands, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use specs::units::Name;
@@ -27,6 +28,12 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed.
 
 Example:
   edeploy-server serve --config /etc/edeploy.conf --listen 0.0.0.0:9000";
+
+const EXPLAIN: &str = "\
+Examples:
+  edeploy-server explain /var/lib/edeploy/config facts.hw
+  edeploy-server explain host03 --profile hp
+  edeploy-server explain new-config --all /var/lib/edeploy/hw --against /var/lib/edeploy/config";
 
 #[derive(Debug, Args)]
 struct Config {
@@ -159,6 +166,57 @@ enum Command {
         /// The plan as JSON instead of RON
         #[arg(long)]
         json: bool,
+    },
+    /// Say what an upload of these facts would be answered, and for each profile why; changes nothing
+    ///
+    /// `--all HWDIR` asks for every machine whose facts are stored there, each as if it came alone
+    /// and new; with `--against OLD_DIR` only those are told that get another profile or entry than
+    /// OLD_DIR gave them, and the exit code is 1 when there are any.
+    #[command(after_help = EXPLAIN)]
+    Explain {
+        #[command(flatten)]
+        config: Config,
+        /// [DIR] FACTS: a CONFIGDIR (default: that of edeploy.conf, with the machines it knows), and
+        /// a file of facts, `-`, or a machine; with --all only [DIR]
+        #[arg(num_args = 0..=2, value_name = "DIR FACTS")]
+        paths: Vec<PathBuf>,
+        /// Every machine of this folder of facts
+        #[arg(long, value_name = "HWDIR")]
+        all: Option<PathBuf>,
+        /// Only the machines that this CONFIGDIR answers differently
+        #[arg(long, value_name = "OLD_DIR", requires = "all")]
+        against: Option<PathBuf>,
+        /// This profile alone
+        #[arg(long, conflicts_with = "all")]
+        profile: Option<String>,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Convert an original CONFIGDIR to the native syntax, and report what is left to do
+    ///
+    /// Exit code 1: something could not be converted, and the report says what.
+    #[command(after_help = "Example:\n  edeploy-server import /var/lib/edeploy/config ./config")]
+    Import {
+        /// The original folder; it is only read
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// A folder that is empty or does not exist yet
+        out: PathBuf,
+        /// The report as stable JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether an entry with this value is in use: 0 yes, 1 no
+    #[command(after_help = "Example:\n  edeploy-server verify-cmdb hostname host03 vm.cmdb")]
+    VerifyCmdb {
+        /// A key of the entries
+        key: String,
+        /// Its value
+        value: String,
+        /// CMDB files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Propose exclude, add_only, pre and post of the edge between two versions of a role
     ///
@@ -325,6 +383,46 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             let broken = specs::check::has_errors(&findings);
             Ok(if broken { Outcome::No } else { Outcome::Done })
         }
+        Command::Explain { config, paths, all: Some(hw_dir), against, json, .. } => {
+            let folder = match &paths[..] {
+                [folder] => folder.clone(),
+                [] => commands::config_dir(&config.config)?,
+                _ => usage("with --all at most one argument is expected: [DIR]"),
+            };
+            explain_all(&folder, &hw_dir, against.as_deref(), json)
+        }
+        Command::Explain { config, paths, profile, json, .. } => {
+            let (folder, facts) = match &paths[..] {
+                [folder, facts] => (Some(folder.as_path()), facts),
+                [facts] => (None, facts),
+                _ => usage("FACTS is missing: a file, `-`, or a machine"),
+            };
+            let trial = explain::explain(&config.config, folder, facts)?;
+            if let Some(name) = &profile
+                && !trial.profiles.iter().any(|tried| tried.profile.as_str() == name)
+            {
+                bail!("`state` names no profile `{name}`");
+            }
+            print(&if json {
+                serde_json::to_string_pretty(&explain::json(&trial))?
+            } else {
+                explain::text(&trial, profile.as_deref(), terminal_width())
+            })?;
+            Ok(if explain::is_served(&trial) { Outcome::Done } else { Outcome::No })
+        }
+        Command::Import { folder, out, json } => {
+            let report = import::run(&folder, &out)?;
+            print(&if json {
+                serde_json::to_string_pretty(&import::json(&report))?
+            } else {
+                import::text(&report)
+            })?;
+            Ok(if import::is_complete(&report) { Outcome::Done } else { Outcome::No })
+        }
+        Command::VerifyCmdb { key, value, files } => {
+            let deployed = verify_cmdb::is_deployed(&key, &value, &files)?;
+            Ok(if deployed { Outcome::Done } else { Outcome::No })
+        }
         Command::Plan { config, paths, json } => {
             let (folder, facts) = match &paths[..] {
                 [folder, facts] => (Some(folder.as_path()), facts),
@@ -342,6 +440,36 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
     }
+}
+
+/// Ends with exit code 2, as clap does for what it finds itself.
+fn usage(message: &str) -> ! {
+    Cli::command().error(ErrorKind::WrongNumberOfValues, message).exit()
+}
+
+fn explain_all(
+    folder: &Path,
+    hw_dir: &Path,
+    against: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<Outcome> {
+    let machines = explain::all(folder, hw_dir)?;
+    let Some(old) = against else {
+        print(&if json {
+            serde_json::to_string_pretty(&explain::all_json(&machines))?
+        } else {
+            explain::all_text(&machines)
+        })?;
+        let served = machines.iter().all(|it| it.trial.as_ref().is_ok_and(explain::is_served));
+        return Ok(if served { Outcome::Done } else { Outcome::No });
+    };
+    let differences = explain::differences(&explain::all(old, hw_dir)?, &machines);
+    print(&if json {
+        serde_json::to_string_pretty(&explain::differences_json(&differences))?
+    } else {
+        explain::differences_text(&differences, machines.len())
+    })?;
+    Ok(if differences.is_empty() { Outcome::Done } else { Outcome::No })
 }
 
 fn open(deployment: &Deployment) -> anyhow::Result<std::sync::Arc<server::store::Store>> {

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{columns_of, exists, shown_tuple, wrapped};
+use super::{ANYTHING, VALUE, exists, fact_key, is_secret_text, shown_fact, shown_line, wrapped};
 use crate::facts::{Fact, Facts};
 use crate::lang::{Column, Comparison, Function, Line, Quantity, Spec, Test};
 use crate::matching::{BUDGET, Budget, Match, Matcher, NoMatch, Problem, Search};
+use crate::secret::is_secret_key;
 use crate::value::Value;
 
 /// What to change.
@@ -91,12 +92,12 @@ impl Mend {
             Mend::Line { number, with, or_fact, .. } => {
                 let fact = match or_fact {
                     Some(change) => {
-                        let fact = shown_tuple(columns_of(&change.with));
+                        let fact = shown_fact(&change.with);
                         format!(", or if fact {} were {fact}", change.fact + 1)
                     }
                     None => String::new(),
                 };
-                format!("it would fit with line {number} {}{fact}", shown_tuple(with.clone()))
+                format!("it would fit with line {number} {}{fact}", shown_line(with))
             }
             Mend::Missing { count: 1, lines } => {
                 format!("it would fit if there were a fact for line {}", numbers(spec, lines))
@@ -162,6 +163,9 @@ impl Mender<'_> {
     /// The same change made to the fact, when its new values can be named.
     fn fact_change(&self, line: usize, changed: [bool; 4], found: &Match) -> Option<FactChange> {
         let position = found.lines[line];
+        if is_secret_key(fact_key(self.matcher, position)) {
+            return None;
+        }
         let mut fact = self.matcher.facts().0[position].clone();
         for at in (0..4).filter(|&at| changed[at]) {
             let column = &self.spec.lines[line].columns[at];
@@ -170,6 +174,9 @@ impl Mender<'_> {
                 (Some(variable), None) => self.bound_elsewhere(line, &variable.name, found)?,
                 (None, None) => return None,
             };
+            if is_secret_text(self.matcher, &wanted.as_text()) {
+                return None;
+            }
             match at {
                 0 => fact.0 = wanted.as_text(),
                 1 => fact.1 = wanted.as_text(),
@@ -306,10 +313,14 @@ fn closed(matcher: &Matcher<'_>, old: &Line, open: &Line, changed: [bool; 4], fa
             }
             _ => None,
         };
+        // A line that had to name a secret accepts anything instead.
+        let secret = (at == VALUE && is_secret_key(fact_key(matcher, fact)))
+            || is_secret_text(matcher, &actual.as_text());
         let condition = condition
             .or_else(|| Column::literally(&actual))
+            .filter(|_| !secret)
             // What cannot be written as itself: anything.
-            .unwrap_or_else(|| Value::from("regexp()"));
+            .unwrap_or_else(|| Value::from(ANYTHING));
         new.columns[at].source = match &new.columns[at].variable {
             Some(variable) => {
                 let dollars = if variable.cmdb { "$$" } else { "$" };

@@ -1,5 +1,7 @@
 //! A machine sends its facts: what it gets.
 
+pub(super) mod trial;
+
 use super::census::Who;
 use super::draft::Draft;
 use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
@@ -55,25 +57,39 @@ impl World {
         if let Some(refusal) = self.refuse_without_state() {
             return refusal;
         }
-        let identity = Identity::of(facts);
         let mut draft = Draft::new(self, now);
-        let record = match self.census.identify(&identity) {
+        let record = match self.recognise(facts, &mut draft) {
+            Ok(record) => record,
+            Err(refusal) => return *refusal,
+        };
+        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
+        if record.phase == Phase::Installed {
+            return upload.installed(draft, record);
+        }
+        if record.is_bound() { upload.resume(draft, record) } else { upload.begin(draft, record) }
+    }
+
+    /// The record of the machine with these facts, a new one if need be.
+    fn recognise(&self, facts: &Facts, draft: &mut Draft<'_>) -> Result<Record, Box<Decision>> {
+        let identity = Identity::of(facts);
+        let now = draft.now;
+        Ok(match self.census.identify(&identity) {
             Who::Nobody => {
-                return Decision::refused(
+                return Err(Box::new(Decision::refused(
                     422,
                     "the facts hold no MAC address, serial number or UUID that tells this machine \
                      from others: nothing was given",
-                );
+                )));
             }
-            Who::Twin { of, evidence } => return twin(&of, &evidence),
+            Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
             Who::New { resembles } => {
-                warn_of_resemblance(&mut draft, &identity, &resembles);
+                warn_of_resemblance(draft, &identity, &resembles);
                 Record::new(self.census.unused_id(&system_name(facts)), identity, now)
             }
             Who::Known { record, displaced } => {
                 let mut record = record.clone();
                 for other in displaced {
-                    displace(&mut draft, other, &identity);
+                    displace(draft, other, &identity);
                 }
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
@@ -83,12 +99,7 @@ impl World {
                 }
                 record
             }
-        };
-        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
-        if record.phase == Phase::Installed {
-            return upload.installed(draft, record);
-        }
-        if record.is_bound() { upload.resume(draft, record) } else { upload.begin(draft, record) }
+        })
     }
 
     fn refuse_without_state(&self) -> Option<Decision> {

@@ -89,10 +89,14 @@ impl<'a> Lexer<'a> {
 
     fn skip_blank_and_comments(&mut self) -> Result<(), Diagnostic> {
         loop {
+            let bytes = &self.text.as_bytes()[self.at..];
+            let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'\x0c');
+            self.at += bytes.iter().position(|byte| !is_blank(byte)).unwrap_or(bytes.len());
+            // Almost always a token follows.
+            if !matches!(self.text.as_bytes().get(self.at), Some(b'#' | b'/' | b'\\')) {
+                return Ok(());
+            }
             let rest = &self.text[self.at..];
-            let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n', '\x0c']).len();
-            self.at += blank;
-            let rest = &rest[blank..];
             let start = self.at;
             let length = match self.syntax {
                 Syntax::Python if rest.starts_with('#') => line_length(rest),

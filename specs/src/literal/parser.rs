@@ -1,5 +1,7 @@
 //! Tokens into nodes.
 
+use std::collections::BTreeSet;
+
 use super::lexer::{Lexer, Quoted, Token, detect};
 use super::{Document, Entry, Kind, MAX_BYTES, MAX_DEPTH, Node, Style, Syntax, escape};
 use crate::diagnostic::{Diagnostic, Span};
@@ -12,20 +14,32 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Document, Diagnostic> {
         let nowhere = Span::default();
         return Err(Diagnostic::error("literal-too-large", file, "", nowhere, message));
     }
-    let syntax = detect(text);
-    let mut lexer = Lexer::new(file, text, syntax);
-    let ahead = lexer.next()?;
-    let mut parser = Parser { file, text, syntax, lexer, ahead, last_end: 0 };
+    let mut parser = Parser::new(file, text)?;
     let root = parser.node(0)?;
-    if parser.ahead.0 != Token::End {
-        return Err(
-            parser.error(parser.ahead.1, "a file holds one literal, and this comes after its end")
-        );
-    }
-    let style = Style::of(syntax, parser.lexer.quotes);
-    let comments = parser.lexer.comments;
+    let style = parser.finish()?;
+    let (syntax, comments) = (parser.syntax, parser.lexer.comments);
     Ok(Document { file: file.to_owned(), text: text.to_owned(), syntax, root, comments, style })
 }
+
+/// Reads a list and hands its items out one after the other; `None` when the text is no list.
+pub(super) fn each_item(
+    file: &str,
+    text: &str,
+    each: &mut dyn FnMut(Node),
+) -> Result<Option<Style>, Diagnostic> {
+    if text.len() > MAX_BYTES {
+        return Ok(None);
+    }
+    let mut parser = Parser::new(file, text)?;
+    if !parser.at(b'[') {
+        return Ok(None);
+    }
+    parser.items(b']', 0, each)?;
+    parser.finish().map(Some)
+}
+
+/// Keys of a mapping that are told apart by comparing each with each.
+const MANY: usize = 16;
 
 struct Parser<'a> {
     file: &'a str,
@@ -38,7 +52,23 @@ struct Parser<'a> {
     last_end: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(file: &'a str, text: &'a str) -> Result<Parser<'a>, Diagnostic> {
+        let syntax = detect(text);
+        let mut lexer = Lexer::new(file, text, syntax);
+        let ahead = lexer.next()?;
+        Ok(Parser { file, text, syntax, lexer, ahead, last_end: 0 })
+    }
+
+    /// Nothing may follow the literal; the style of its texts.
+    fn finish(&self) -> Result<Style, Diagnostic> {
+        if self.ahead.0 != Token::End {
+            let message = "a file holds one literal, and this comes after its end";
+            return Err(self.error(self.ahead.1, message));
+        }
+        Ok(Style::of(self.syntax, self.lexer.quotes))
+    }
+
     fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error("literal-syntax", self.file, self.text, span, message)
     }
@@ -85,20 +115,32 @@ impl Parser<'_> {
         &self.text[span.start..span.end]
     }
 
-    /// A list, a tuple, or one literal in redundant parentheses.
-    fn sequence(&mut self, close: u8, depth: usize) -> Result<Node, Diagnostic> {
+    /// What stands between two brackets, and where the brackets and the last comma stand.
+    fn items(
+        &mut self,
+        close: u8,
+        depth: usize,
+        each: &mut dyn FnMut(Node),
+    ) -> Result<(Span, Option<usize>), Diagnostic> {
         let (_, open) = self.take()?;
-        let mut items = Vec::new();
+        let mut first = true;
         let mut trailing_comma = None;
         while !self.at(close) {
-            if !items.is_empty() && trailing_comma.is_none() {
+            if !first && trailing_comma.is_none() {
                 return Err(self.missing_comma(close, open));
             }
-            items.push(self.node(depth + 1)?);
+            first = false;
+            each(self.node(depth + 1)?);
             trailing_comma = self.comma()?;
         }
         let (_, end) = self.take()?;
-        let span = open.to(end);
+        Ok((open.to(end), trailing_comma))
+    }
+
+    /// A list, a tuple, or one literal in redundant parentheses.
+    fn sequence(&mut self, close: u8, depth: usize) -> Result<Node, Diagnostic> {
+        let mut items = Vec::new();
+        let (span, trailing_comma) = self.items(close, depth, &mut |item| items.push(item))?;
         if close == b']' {
             return Ok(Node { kind: Kind::List(items), span, outer: span, trailing_comma });
         }
@@ -114,7 +156,8 @@ impl Parser<'_> {
     fn dict(&mut self, depth: usize) -> Result<Node, Diagnostic> {
         let (_, open) = self.take()?;
         let mut entries: Vec<Entry> = Vec::new();
-        let mut keys = std::collections::BTreeSet::new();
+        // Mappings are small: a walk over the keys costs less than a set, but not always.
+        let mut keys = BTreeSet::new();
         let mut trailing_comma = None;
         while !self.at(b'}') {
             if !entries.is_empty() && trailing_comma.is_none() {
@@ -126,7 +169,15 @@ impl Parser<'_> {
                 let message = format!("a key should be a text, not {}", key.describe());
                 return Err(self.error(key_span, message));
             };
-            if !keys.insert(key.clone()) {
+            let twice = match entries.len() {
+                0..MANY => entries.iter().any(|entry| entry.key == key),
+                MANY => {
+                    keys.extend(entries.iter().map(|entry| entry.key.clone()));
+                    !keys.insert(key.clone())
+                }
+                _ => !keys.insert(key.clone()),
+            };
+            if twice {
                 return Err(self
                     .error(key_span, format!("the key `{key}` stands here for the second time"))
                     .with_help("a mapping holds each key once; remove or rename one of them"));
@@ -248,10 +299,14 @@ impl Parser<'_> {
 
     /// One text; in Python, neighbours are joined.
     fn text(&mut self) -> Result<(String, Span), Diagnostic> {
-        let mut text = String::new();
-        let mut whole = self.ahead.1;
+        let (first, mut whole) = self.ahead;
+        let mut text = match first {
+            Token::Quoted(quoted) => self.unquoted(quoted, whole)?,
+            _ => String::new(),
+        };
+        self.take()?;
         while let (Token::Quoted(quoted), span) = self.ahead {
-            if whole != span && self.syntax == Syntax::Ron {
+            if self.syntax == Syntax::Ron {
                 break;
             }
             text.push_str(&self.unquoted(quoted, span)?);

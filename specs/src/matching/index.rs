@@ -63,6 +63,14 @@ impl Index {
         self.columns[fact as usize][column]
     }
 
+    /// Whether every text that a line names stands in some fact: the cheapest reason for a no.
+    pub(super) fn knows_texts_of(&self, line: &Line) -> bool {
+        line.columns.iter().all(|column| match &column.test {
+            Some(Test::Literal(crate::value::Value::Text(text))) => self.ids.contains_key(text),
+            _ => true,
+        })
+    }
+
     /// The facts that satisfy a line on its own, in order.
     pub(super) fn candidates<'i>(&'i self, line: &'i Line) -> impl Iterator<Item = u32> + 'i {
         let mut wanted: [Option<TextId>; 4] = [None; 4];

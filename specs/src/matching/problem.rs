@@ -27,8 +27,12 @@ pub(super) struct Table {
 impl<'a> Problem<'a> {
     /// The tables of a spec; `None` as soon as a line has no fact at all.
     pub(crate) fn new(matcher: &'a Matcher<'a>, spec: &Spec) -> Option<Problem<'a>> {
-        // Most profiles of a fleet fail here, before any table is made.
+        // Most profiles of a fleet fail here, before any table is made, and most of those because
+        // of a name that this machine does not have.
         let index = matcher.index();
+        if !spec.lines.iter().all(|line| index.knows_texts_of(line)) {
+            return None;
+        }
         let possible = spec.lines.iter().all(|line| index.candidates(line).next().is_some());
         possible.then(|| Problem::complete(matcher, spec))
     }

@@ -1,5 +1,5 @@
 //! The recorded answers of the original's CMDB, `generate()` and state code, and its files.
-//! Where an answer differs there is a row in `specs/DEVIATIONS-life.md`, and here.
+//! Where an answer differs there is a row in `specs/README.md`, and here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -46,3 +46,30 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
     assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
 }
+
+#[test]
+fn refusals_tell_no_value_of_a_secret_fact() {
+    let specs = [
+        "[('ipmi', 'lan', 'password', 'swordfish')]",
+        "[('ipmi', 'lan', 'password', 'gt(4)')]",
+        "[('ipmi', '$n', 'password', '$pw'), ('disk', '$d', 'serial', '$pw')]",
+        "[('ipmi', '$n', 'password', '$pw'), ('gpu', '$n', 'serial', 'x')]",
+        "[('ipmi', 'wan', 'password', '$pw')]",
+    ];
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("ipmi", "lan", "password", "hunter22");
+    facts.push("disk", "vdz", "serial", "other");
+    for spec in specs {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        hall.edit("vm.specs", spec);
+        let fresh = hall.fresh();
+        let trial = hall.world.try_out(&facts, hall.now, &fresh);
+        assert!(matches!(trial.answer, specs::fleet::Answer::Refused(_)), "{trial:?}");
+        let told = &trial.profiles[0];
+        assert!(told.mismatch.is_some() && told.mend.is_some(), "{told:?}");
+        let everything = format!("{trial:?}");
+        assert!(!everything.contains("hunter22"), "{everything}");
+        let sentences = format!("{} {} {:?}", told.brief, told.reason, told.advice);
+        assert!(!sentences.contains("swordfish"), "{sentences}");
+    }
+}
