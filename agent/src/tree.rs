@@ -15,7 +15,7 @@ use specs::upgrade::{Class, Digest, Disk, Kind, Manifest, PathError, Rules, Tree
 
 pub use hash::{Algorithm, hash_file};
 use walk::{Found, read_folder};
-pub(crate) use walk::{is_ours, parallel, read_xattrs};
+pub(crate) use walk::{is_ours, join, parallel, read_xattrs};
 
 /// Why a tree could not be read.
 #[derive(Debug, thiserror::Error)]

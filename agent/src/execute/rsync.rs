@@ -39,7 +39,7 @@ pub(super) fn total_size(stats: &str) -> Option<u64> {
 }
 
 /// The bytes done, from a line of `--info=progress2`.
-pub(super) fn bytes_done(line: &str) -> Option<u64> {
+pub(crate) fn bytes_done(line: &str) -> Option<u64> {
     let mut words = line.split_whitespace();
     let bytes = number(words.next()?)?;
     words.next()?.ends_with('%').then_some(bytes)

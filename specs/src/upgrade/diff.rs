@@ -53,7 +53,7 @@ pub struct UpgradePlan {
     pub units: Vec<Unit>,
     /// Paths that the new version has otherwise and that the rules keep.
     pub kept: Vec<TreePath>,
-    /// Paths of the running kernel that go when another one runs.
+    /// Paths of the running kernel that the new version has not: they stay for now.
     pub retained: Vec<TreePath>,
 }
 

@@ -13,7 +13,7 @@ use super::{Pattern, TreePath};
 /// Never touched, whatever the files say: what the kernel, the running system and `edeploy`
 /// itself keep there.
 const OURS: [&str; 13] = [
-    "/.edeploy",
+    ".edeploy",
     "/dev",
     "/proc",
     "/run",

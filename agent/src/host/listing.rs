@@ -1,0 +1,198 @@
+//! The manifest of a tree that has none, from what a plain rsync server tells: everything but
+//! extended attributes and device numbers. Its files are known by their MD5 digests.
+
+use std::fs;
+use std::path::Path;
+
+use specs::plan::Role;
+use specs::upgrade::{Digest, Disk, Entry, FileEntry, Kind, Manifest, ManifestError, TreePath};
+
+use super::commands::{Host, Progress};
+use super::error::{Tried, UpgradeError};
+use crate::execute::Origin;
+use crate::world::{Cmd, CmdError, Runner, Tool};
+
+/// Mode, owner, group, size, time, MD5, what it is, name and link target.
+const FORMAT: &str = "--out-format=%B|%U|%G|%l|%M|%C|%i|%n%L";
+
+impl<R: Runner, P: Progress> Host<'_, R, P> {
+    /// Asks for everything in a tree, against an empty folder, and transfers nothing.
+    /// [`UpgradeError::NoEdge`]: there is no such tree.
+    pub(super) fn list_tree(
+        &mut self,
+        origin: &Origin,
+        role: &Role,
+        folder: &Path,
+    ) -> Result<Manifest, UpgradeError> {
+        self.progress.stage("ask for every file, since the role has no manifest");
+        let empty = folder.join("empty");
+        fs::create_dir_all(&empty).tried("make the folder", &empty)?;
+        let url = origin.tree_url(role);
+        let args = [
+            "-rlptgoD",
+            "-n",
+            "--checksum",
+            "--checksum-choice=md5",
+            "--numeric-ids",
+            FORMAT,
+            "--contimeout=30",
+            "--timeout=600",
+            "--no-motd",
+            &url,
+            &empty.join("").display().to_string(),
+        ];
+        let cmd = Cmd::new(Tool::Rsync, &args)
+            .variable("TZ", "UTC0")
+            .deadline(std::time::Duration::from_secs(3600))
+            .why(format!("list {url}"));
+        let listing = match self.runner.run(&cmd) {
+            Ok(output) => output.stdout,
+            Err(CmdError::Exit { code: 23, stderr_tail, .. })
+                if stderr_tail.contains("change_dir") =>
+            {
+                return Err(UpgradeError::NoEdge {
+                    role: role.name.to_string(),
+                    from: "its tree".to_owned(),
+                    to: role.version.to_string(),
+                });
+            }
+            Err(source) => return Err(UpgradeError::Command { what: cmd.why.clone(), source }),
+        };
+        let version = role.version.to_string();
+        let wrong = |source| UpgradeError::Manifest { version, source };
+        let entries = read(&listing).map_err(wrong.clone())?;
+        let manifest = Manifest { role: role.name.clone(), version: role.version.clone(), entries };
+        // Through the text form, which refuses what leads out of the tree.
+        Manifest::parse(&manifest.to_text()).map_err(wrong)
+    }
+}
+
+fn read(listing: &str) -> Result<Disk, ManifestError> {
+    let mut entries = Disk::new();
+    for (number, line) in (1..).zip(listing.lines()) {
+        let error = |reason| ManifestError::Line { line: number, reason };
+        if line.ends_with("|./") {
+            continue;
+        }
+        let Some((name, entry)) = read_line(line).map_err(error)? else { continue };
+        let path =
+            TreePath::new(&name).map_err(|source| ManifestError::Path { line: number, source })?;
+        entries.insert(path, entry);
+    }
+    Ok(entries)
+}
+
+/// Name and entry of a line; `None` for devices and the like, whose numbers are not told.
+fn read_line(line: &str) -> Result<Option<(Vec<u8>, Entry)>, &'static str> {
+    let fields: Vec<&str> = line.splitn(8, '|').collect();
+    let [mode, uid, gid, size, time, digest, what, name] = fields[..] else {
+        return Err("not eight fields");
+    };
+    let mut name = unescape(name);
+    let size: u64 = size.parse().map_err(|_| "no size")?;
+    let kind = match what.as_bytes().get(1) {
+        Some(b'd') => {
+            name.pop_if(|last| *last == b'/');
+            Kind::Folder
+        }
+        Some(b'L') => {
+            // A name may hold an arrow as well: the size of a link is the length of its target.
+            let size = usize::try_from(size).map_err(|_| "no size")?;
+            let split = name.len().checked_sub(size + 4).ok_or("no link target")?;
+            let target = name.split_off(split).split_off(4);
+            Kind::Link(target)
+        }
+        Some(b'f') => {
+            let digest =
+                (0..16).map(|at| u8::from_str_radix(digest.get(2 * at..2 * at + 2)?, 16).ok());
+            let digest: Option<Vec<u8>> = digest.collect();
+            let digest = digest.and_then(|bytes| bytes.try_into().ok()).ok_or("no MD5 digest")?;
+            let mtime = seconds(time).ok_or("no time")?;
+            Kind::File(FileEntry { size, mtime, digest: Digest::Md5(digest), shared: None })
+        }
+        _ => return Ok(None),
+    };
+    let mode = match kind {
+        Kind::Link(_) => 0o777,
+        _ => permissions(mode).ok_or("no mode")?,
+    };
+    let uid = uid.parse().map_err(|_| "no owner")?;
+    let gid = gid.parse().map_err(|_| "no group")?;
+    Ok(Some((name, Entry { kind, mode, uid, gid, xattrs: None })))
+}
+
+/// Permission bits from `rwsr-xr-t`.
+fn permissions(text: &str) -> Option<u32> {
+    let letters: &[u8; 9] = text.as_bytes().first_chunk()?;
+    let mut mode = 0;
+    for (position, letter) in (0..).zip(letters) {
+        let bit = 0o400 >> position;
+        let special = [0o4000, 0o2000, 0o1000][position / 3];
+        mode |= match letter {
+            b'-' => 0,
+            b's' | b't' => bit | special,
+            b'S' | b'T' => special,
+            _ => bit,
+        };
+    }
+    Some(mode)
+}
+
+/// Seconds since 1970 from `2026/11/22-06:37:42`, UTC.
+fn seconds(text: &str) -> Option<i64> {
+    let numbers: Vec<i64> =
+        text.split(['/', '-', ':']).map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [year, month, day, hour, minute, second] = numbers[..] else { return None };
+    // Days since 1970-03-01 of a year that begins in March, so that the leap day is its last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let days = year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// rsync's `\#ooo` for bytes that it does not print.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(position) = rest.find("\\#") {
+        bytes.extend_from_slice(&rest.as_bytes()[..position]);
+        let code = rest.get(position + 2..position + 5);
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &rest[position + 5..];
+            }
+            None => {
+                bytes.extend_from_slice(b"\\#");
+                rest = &rest[position + 2..];
+            }
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_read() {
+        let listing = "rwxr-xr-x|0|0|4096|2026/11/22-06:37:42|      |cd+++++++++|./\n\
+            rwxrwxrwx|0|0|7|2026/11/22-06:37:42|        |cL+++++++++|a -> b -> usr/bin\n\
+            rw-r--r--|1|2|1|1970/01/01-00:00:09|9dd4e461268c8034f5c8564e155c67a6|>f+++++++++|caf\\#351\n\
+            rw-r--r--|0|0|0|2026/11/22-06:37:42|    |cD+++++++++|null\n\
+            rwxrwsrwt|0|0|4096|2026/11/22-06:37:42|    |cd+++++++++|tmp/\n";
+        let entries = read(listing).unwrap();
+        let names: Vec<String> = entries.keys().map(TreePath::to_string).collect();
+        assert_eq!(names, ["a\\x20->\\x20b", "caf\\xe9", "tmp"]);
+        let entry = |name: &str| &entries[&name.parse::<TreePath>().unwrap()];
+        assert_eq!(entry("a\\x20->\\x20b").kind, Kind::Link(b"usr/bin".to_vec()));
+        assert_eq!(entry("tmp").mode, 0o3777);
+        let file = entry("caf\\xe9");
+        assert_eq!((file.mode, file.uid, file.gid), (0o644, 1, 2));
+        assert_eq!(file.file().unwrap().mtime, 9);
+        assert_eq!(seconds("2026/11/22-06:37:42"), Some(1_795_329_462));
+        assert!(read("rwx|0|0\n").is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! Upgrades of a host below a folder, against a real rsync daemon on loopback: what changes, what
+//! stays, and what is left after an interruption at any point.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod upgrade_site;
+
+use std::fs;
+
+use agent::host::{Failpoint, Resumed, UpgradeError};
+use upgrade_site::{Site, Tree, ready, run};
+
+/// What version 2.0 changes in most of these tests: some of everything.
+fn second(tree: &Tree) {
+    tree.write("usr/bin/tool", "tool two, which is longer\n");
+    tree.write("usr/share/new/deep/file", "new\n");
+    tree.write("etc/tool.conf", "setting = 2\n");
+    tree.write("etc/new.d/a", "a\n");
+    tree.write("opt/app/data", "app\n");
+    tree.mode("etc/other.conf", 0o600);
+    tree.write("srv/data", "of the role, changed\n");
+}
+
+fn first(tree: &Tree) {
+    tree.write("usr/share/old/file", "old\n");
+    tree.write("etc/old.d/a", "a\n");
+}
+
+#[test]
+fn an_upgrade_and_its_rollback_leave_nothing_but_their_version() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let host = site.host();
+    site.check_clean("1.0");
+    site.edge("pre", "#!/bin/sh\necho \"$VERS $TO $ROLE\" > /srv/pre\n");
+    site.edge(
+        "post",
+        "#!/bin/sh\nread line < /etc/tool.conf\necho \"$line\" > /srv/post\nexit 100\n",
+    );
+    host.write("usr/local/mine", "nobody's business\n");
+    host.write("etc/mine", "mine\n");
+
+    let report = site.api().test_upgrade(&upgrade_site::name("2.0")).unwrap();
+    let names = |paths: &[specs::upgrade::TreePath]| {
+        paths.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&report.added),
+        [
+            "etc/new.d",
+            "etc/new.d/a",
+            "opt",
+            "opt/app",
+            "opt/app/data",
+            "usr/share/new",
+            "usr/share/new/deep",
+            "usr/share/new/deep/file"
+        ]
+    );
+    assert_eq!(names(&report.changed), ["etc/other.conf", "etc/tool.conf", "usr/bin/tool"]);
+    assert_eq!(
+        names(&report.removed),
+        ["etc/old.d", "etc/old.d/a", "usr/share/old", "usr/share/old/file"]
+    );
+    assert_eq!(names(&report.kept), ["srv/data"]);
+    assert_eq!((report.fetch_files, report.fetch_bytes, report.reboot), (5, 48, true));
+    assert_eq!(report.refused, None);
+    assert!(!host.exists(".edeploy"), "a test writes nothing");
+    site.check_clean_but(&["etc/mine", "usr/local"]);
+
+    let outcome = site.upgrade().unwrap();
+    assert_eq!((outcome.version.as_str(), outcome.reboot), ("2.0", true));
+    assert_eq!(host.read("srv/pre"), "1.0 2.0 web\n");
+    assert_eq!(host.read("srv/post"), "setting = 2\n", "post sees the new files");
+    assert_eq!(host.read("srv/data"), "of the role\n", "excluded");
+    assert_eq!(host.read("usr/local/mine"), "nobody's business\n");
+    assert_eq!(host.read("etc/mine"), "mine\n");
+    assert_eq!(site.recorded(), "2.0");
+    site.check_clean_but(&["etc/mine", "usr/local"]);
+
+    // Offline.
+    site.stop_daemon();
+    host.write("etc/tool.conf", "setting = mine\n");
+    host.write("opt/app/uploads/1", "precious\n");
+    let kept = site.rollback().unwrap();
+    assert_eq!(kept, ["etc/tool.conf", "opt/app/uploads"], "what comes back is not kept");
+    assert_eq!(host.read("var/lib/edeploy/kept/1-2.0/etc/tool.conf"), "setting = mine\n");
+    assert_eq!(host.read("var/lib/edeploy/kept/1-2.0/opt/app/uploads/1"), "precious\n");
+    assert_eq!(host.read("etc/tool.conf"), "setting = 1\n");
+    assert_eq!(host.read("usr/share/old/file"), "old\n");
+    assert_eq!(site.recorded(), "1.0");
+    site.check_clean_but(&["etc/mine", "usr/local"]);
+    assert!(matches!(site.rollback(), Err(UpgradeError::NoWayBack(_))));
+    let what: Vec<String> = agent::host::history(&agent::world::Root::new(&host.0))
+        .unwrap()
+        .into_iter()
+        .map(|happening| happening.what)
+        .collect();
+    assert_eq!(what, ["upgraded", "rolled back"]);
+}
+
+#[test]
+fn only_what_changes_is_fetched() {
+    if !ready() {
+        return;
+    }
+    let big = "0123456789abcdef".repeat(40_000);
+    let mut site = Site::new(
+        |tree| tree.write("usr/share/big", &big),
+        |tree| {
+            tree.write("usr/share/big", &big);
+            tree.write("usr/share/changed", &"x".repeat(100_000));
+            tree.write("usr/share/twin", &"x".repeat(100_000));
+            tree.mode("usr/share/big", 0o600);
+        },
+    );
+    site.upgrade().unwrap();
+    let log = fs::read_to_string(site.daemon_log()).unwrap();
+    let sent: u64 = log
+        .lines()
+        .filter(|line| line.contains(" send ") && !line.contains(".manifest"))
+        .filter_map(|line| {
+            line.split(" send ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
+        })
+        .sum();
+    assert!((100_000..101_000).contains(&sent), "{sent} bytes were sent: {log}");
+    site.check_clean("2.0");
+}
+
+#[test]
+fn a_plain_rsync_server_is_enough() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    for version in ["1.0", "2.0"] {
+        fs::remove_file(site.version(version).0.with_extension("manifest")).unwrap_or(());
+        let beside = site.version(version).0.parent().unwrap().join("web.manifest");
+        if beside.exists() {
+            fs::remove_file(beside).unwrap();
+        }
+    }
+    site.upgrade().unwrap();
+    site.check_clean("2.0");
+    site.rollback().unwrap();
+    site.check_clean("1.0");
+}
+
+/// Two thousand files, of which every kind of change is made.
+fn many(tree: &Tree, version: u32) {
+    for number in 0..1900 {
+        let text =
+            if number % 10 == 0 { format!("{number} {version}\n") } else { format!("{number}\n") };
+        tree.write(&format!("usr/share/many/{}/{number}", number % 40), &text);
+    }
+    for number in 0..100 {
+        let text =
+            if number % 10 == 0 { format!("{number} {version}\n") } else { format!("{number}\n") };
+        tree.write(&format!("etc/many/{number}"), &text);
+    }
+    tree.write(&format!("boot/vmlinuz-{version}"), "kernel\n");
+    tree.write(&format!("usr/lib/modules/{version}/a.ko"), "module\n");
+}
+
+/// Stops an upgrade at every second point from `first_point` on. The host is then old or new,
+/// whole and says so, and another upgrade completes.
+fn check_stops(first_point: usize) {
+    if !ready() {
+        return;
+    }
+    let make = |tree: &Tree, version| {
+        if version == 1 {
+            first(tree)
+        } else {
+            second(tree)
+        }
+        many(tree, version);
+    };
+    let mut site = Site::new(|tree| make(tree, 1), |tree| make(tree, 2));
+    site.edge("post", "#!/bin/sh\nexit 0\n");
+    let snapshot = site.snapshot();
+    let mut resumed_to = std::collections::BTreeSet::new();
+    let mut points = (first_point..).step_by(2);
+    let stops = loop {
+        let point = points.next().unwrap();
+        site.failpoint = Failpoint::stop_at(point);
+        match site.upgrade() {
+            Ok(_) => break point,
+            Err(UpgradeError::Stopped(at)) => assert_eq!(at, point),
+            Err(error) => panic!("point {point}: {}", agent::chain(&error)),
+        }
+        site.failpoint = Failpoint::Never;
+        let version = check_resumption(&mut site, point);
+        if resumed_to.insert(version.clone()) || version == "1.0" {
+            site.upgrade().unwrap();
+            site.check_clean("2.0");
+        }
+        site.restore(&snapshot);
+    };
+    assert!(stops > 40, "only {stops} points");
+    assert_eq!(resumed_to.into_iter().collect::<Vec<_>>(), ["1.0", "2.0"]);
+    // The way back, stopped at some of its points.
+    for point in (first_point..stops).step_by(8) {
+        site.failpoint = Failpoint::Never;
+        site.upgrade().unwrap();
+        site.failpoint = Failpoint::stop_at(point);
+        let stopped = site.rollback();
+        site.failpoint = Failpoint::Never;
+        if stopped.is_ok() {
+            break;
+        }
+        let version = check_resumption(&mut site, point);
+        assert!(point < 2 || version == "1.0", "point {point}: {version}");
+        site.restore(&snapshot);
+    }
+}
+
+/// Finishes what was interrupted; the host is then wholly of the version that is returned.
+#[track_caller]
+fn check_resumption(site: &mut Site, point: usize) -> String {
+    match site.resume() {
+        Ok(Resumed::Nothing | Resumed::Finished { .. } | Resumed::Returned(_)) => {}
+        Ok(other) => panic!("point {point}: {other:?}"),
+        Err(error) => panic!("point {point}: {}", agent::chain(&error)),
+    }
+    let version = site.recorded();
+    site.check_clean(&version);
+    version
+}
+
+#[test]
+fn stopped_at_any_even_point_the_host_is_old_or_new() {
+    check_stops(0);
+}
+
+#[test]
+fn stopped_at_any_odd_point_the_host_is_old_or_new() {
+    check_stops(1);
+}
+
+#[test]
+fn a_second_upgrade_at_the_same_time_is_refused() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let lock = site.api().lock().unwrap();
+    assert!(matches!(site.upgrade(), Err(UpgradeError::Locked(_))));
+    drop(lock);
+    site.upgrade().unwrap();
+    assert_eq!(
+        run("cat", &[&site.host().at("var/lib/edeploy/2.0/exclude").display().to_string()]),
+        upgrade_site::EXCLUDE
+    );
+}
