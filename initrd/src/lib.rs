@@ -1,9 +1,11 @@
-//! Builds `vmlinuz` and `initrd.pxe` from Debian packages.
+//! Builds `vmlinuz` and `initrd.pxe` from Debian packages, and makes role trees.
 //!
 //! A manifest says what is in and why; the packages are fetched and unpacked without installing
 //! them; libraries and modules that what is named depends on come along; the root becomes a
 //! squashfs, which stays compressed in the machine's memory, and goes with the agent and the few
 //! modules that mount it into a cpio archive. Needs no privileges.
+//!
+//! [`role`] does the same for what is installed: it makes a tree a role with a version.
 //!
 //! Deliberately not here: any logic that runs on the machine. That is the agent's.
 
@@ -15,6 +17,7 @@ mod libraries;
 mod manifest;
 mod modules;
 mod packages;
+pub mod role;
 mod root;
 
 pub use archive::Compression;

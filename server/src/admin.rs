@@ -5,4 +5,5 @@ pub mod explain;
 pub mod import;
 pub mod machines;
 pub mod match_cmd;
+pub mod metadata;
 pub mod verify_cmdb;

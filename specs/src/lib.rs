@@ -29,6 +29,7 @@ pub mod lang;
 pub mod literal;
 pub mod machine;
 pub mod matching;
+pub mod metadata;
 pub mod plan;
 pub mod secret;
 pub mod state;

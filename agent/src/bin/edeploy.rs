@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::host::{self, Failpoint, Host, Identity, Lock, Progress, Resumed};
+use agent::host::{self, Failpoint, Host, Identity, Lock, Progress, Resumed, pkgmngr};
 use agent::tree::{self, Depth};
 use agent::world::{Cmd, Program, RealRunner, Root, Runner};
 use anyhow::Context;
@@ -26,7 +26,6 @@ const REBOOT: u8 = 100;
 /// Tells what this host is, upgrades it, verifies it, and takes upgrades back.
 #[derive(Debug, Parser)]
 #[command(
-    name = "edeploy",
     version,
     after_help = "Examples:\n  edeploy list\n  edeploy test-upgrade D12-F.1.0.1\n  edeploy upgrade D12-F.1.0.1\n  \
                   edeploy verify --fast\n  edeploy --root /mnt upgrade --resume\n\n\
@@ -58,6 +57,17 @@ enum Command {
     #[command(after_help = "Example:\n  $ edeploy list\n  D12-F.1.0.1\n\n\
                             Asks the rsync daemon RSERV:RSERV_PORT of /var/lib/edeploy/conf.")]
     List,
+    /// Switches the package managers of this host on.
+    #[command(
+        after_help = "Example:\n  # edeploy activate-pkgmngr\n  on: /usr/bin/apt-get /usr/bin/dpkg\n\n\
+                      What they change is named by `edeploy verify`, and undone by the next upgrade."
+    )]
+    ActivatePkgmngr,
+    /// Switches them off, as a role comes.
+    #[command(
+        after_help = "Example:\n  # edeploy deactivate-pkgmngr\n  off: /usr/bin/apt-get /usr/bin/dpkg"
+    )]
+    DeactivatePkgmngr,
     /// Tells what an upgrade would do, and writes nothing to the host.
     #[command(after_help = "Example:\n  edeploy test-upgrade D12-F.1.0.1")]
     TestUpgrade {
@@ -193,6 +203,14 @@ fn answer(arguments: &Arguments) -> anyhow::Result<Answer> {
             let text = format!("{}the version is {version} again", kept.concat());
             Ok(Answer::new(text, json!({ "version": version, "kept_aside": kept })))
         }
+        Command::ActivatePkgmngr => {
+            let _lock = host.lock()?;
+            switch(&root, true)
+        }
+        Command::DeactivatePkgmngr => {
+            let _lock = host.lock()?;
+            switch(&root, false)
+        }
         Command::Report => report(&host),
         Command::History => history(&root),
         _ => {
@@ -202,6 +220,18 @@ fn answer(arguments: &Arguments) -> anyhow::Result<Answer> {
     };
     bar.0.finish_and_clear();
     answer
+}
+
+/// Switches package managers; what was so already is not named.
+fn switch(root: &Root, on: bool) -> anyhow::Result<Answer> {
+    let programs = if on { pkgmngr::activate(root)? } else { pkgmngr::deactivate(root)? };
+    let names: Vec<String> = programs.iter().map(|path| path.display().to_string()).collect();
+    let word = if on { "on" } else { "off" };
+    let text = match names.is_empty() {
+        true => format!("{word} already"),
+        false => format!("{word}: {}", names.join(" ")),
+    };
+    Ok(Answer::new(text, json!({ "package_managers": word, "switched": names })))
 }
 
 /// What the host says of itself.

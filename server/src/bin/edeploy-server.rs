@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use server::admin::metadata::{self, Edge};
 use server::admin::{commands, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
+use specs::units::Name;
 use tracing_subscriber::EnvFilter;
 
 /// The server of eDeploy: tells machines what to install, and operators where they stand.
@@ -216,6 +218,33 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Propose exclude, add_only, pre and post of the edge between two versions of a role
+    ///
+    /// Compares the manifests that scripts/build-role puts beside trees. Prints; changes nothing
+    /// without --write.
+    #[command(
+        after_help = "Example:\n  edeploy-server metadata D12-F.1.0.0 D12-F.1.0.1 mysql --write"
+    )]
+    Metadata {
+        /// The version that hosts have
+        from: Name,
+        /// The version that they are to have
+        to: Name,
+        /// The role
+        role: Name,
+        /// What the rsync module `install` serves
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/debootstrap/install")]
+        install: PathBuf,
+        /// What the rsync module `metadata` serves
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/debootstrap/metadata")]
+        metadata: PathBuf,
+        /// Write the files where hosts look for them; an edge that is there stays as it is
+        #[arg(long)]
+        write: bool,
+        /// Stable JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Match one spec list against one list of facts, and say why not
     #[command(after_help = "Example:\n  edeploy-server match vm.specs host03.hw")]
     Match {
@@ -310,6 +339,20 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         }
         Command::Sync { deployment } => {
             open(&deployment)?.sync()?;
+            Ok(Outcome::Done)
+        }
+        Command::Metadata { from, to, role, install, metadata, write, json } => {
+            let edge = Edge { from, to, role, install, metadata };
+            let proposal = edge.propose()?;
+            let written = if write { edge.write(&proposal)? } else { Vec::new() };
+            if json {
+                print(&serde_json::to_string_pretty(&proposal)?)?;
+            } else {
+                print(&metadata::show(&proposal))?;
+            }
+            for path in written {
+                writeln!(io::stderr(), "edeploy-server: wrote {}", path.display())?;
+            }
             Ok(Outcome::Done)
         }
         Command::Match { specs, facts, json } => {

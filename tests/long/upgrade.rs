@@ -1,0 +1,3 @@
+//! Role trees and installed hosts.
+
+mod reproducible;
