@@ -7,6 +7,7 @@
 
 mod edges;
 mod identity;
+pub mod pkgmngr;
 
 pub use edges::{EdgesError, list};
 pub use identity::{HostError, Identity};

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`run`] (the agent's life in one page) and what it uses, top to bottom:
 //! [`options`], [`drivers`], [`link`], [`detect`], [`client`], [`execute`], [`finish`]. [`init`] is
-//! what runs around it as PID 1; [`world`] the two doors to the machine; [`host`] and
+//! what runs around it as PID 1; [`world`] the two doors to the machine; [`host`], [`tree`] and
 //! [`boot_installed`] are about systems that are installed already.
 
 pub mod apply;
@@ -19,6 +19,7 @@ pub mod link;
 pub mod options;
 pub mod report;
 pub mod run;
+pub mod tree;
 pub mod world;
 
 /// An error with all its causes, outermost first, in one line.

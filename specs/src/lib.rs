@@ -9,6 +9,10 @@
 //! it fits, and why not), [`configure`] (what the admin wants), [`plan`] (what will be done),
 //! [`state`], [`cmdb`] and [`machine`] (what the server keeps), [`event`] and [`wire`] (what is
 //! told to whom), [`fleet`] (the life of machines).
+//! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
+//! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
+//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines), [`upgrade`]
+//! (from one version of a role to the next).
 
 pub mod catalog;
 pub mod check;
@@ -19,6 +23,7 @@ pub mod event;
 pub mod explain;
 pub mod facts;
 pub mod fleet;
+pub mod ids;
 pub mod import;
 pub mod lang;
 pub mod literal;
@@ -28,5 +33,6 @@ pub mod plan;
 pub mod secret;
 pub mod state;
 pub mod units;
+pub mod upgrade;
 pub mod value;
 pub mod wire;

@@ -122,12 +122,8 @@ impl Case {
         let found = matching::find(&spec, &self.facts())
             .unwrap_or_else(|error| panic!("{}: {error}", self.name()));
         let cmdb = Cmdb::parse(&cmdb, &self.read(&cmdb), &lookup_keys(&spec)).unwrap();
-        let nobody = Claimant {
-            holder: Box::new(|_| None),
-            machine: None,
-            own: None,
-            identifies: Box::new(|_| false),
-        };
+        let nobody =
+            Claimant { holder: Box::new(|_| None), machine: None, identifies: Box::new(|_| false) };
         let Choice::Entry(position) = cmdb.choose(&found.cmdb_variables, &found.variables, &nobody)
         else {
             panic!("{} gives no entry", self.profile);

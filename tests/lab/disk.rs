@@ -20,8 +20,9 @@ pub fn precious(path: &Path, bytes: u64) -> Result<()> {
     use std::os::unix::fs::FileExt;
     blank(path, bytes)?;
     let file = File::options().write(true).open(path)?;
-    for (index, offset) in [0, bytes / 2, bytes - (1 << 20)].into_iter().enumerate() {
-        let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i >> 3 ^ i ^ index as u32) as u8).collect();
+    for offset in [0, bytes / 2, bytes - (1 << 20)] {
+        let mut block = vec![0; 1 << 20];
+        blake3::Hasher::new().update(&offset.to_le_bytes()).finalize_xof().fill(&mut block);
         file.write_all_at(&block, offset)
             .with_context(|| format!("filling `{}`", path.display()))?;
     }

@@ -39,20 +39,14 @@ pub struct Installation {
     pub took: Duration,
     /// The lines of the agent.
     pub report: Vec<String>,
+    /// The most memory that QEMU took for it, its own included, in MiB.
+    pub host_memory: Option<u64>,
 }
 
-/// The steps that wait for, or are done by, somebody else than the agent.
-const OTHERS: [&str; 9] = [
-    "drivers",
-    "network",
-    "dhcp",
-    "server",
-    "filesystem",
-    "tree",
-    "boot loader",
-    "kexec",
-    "modules",
-];
+/// Steps, by the beginning of their names, that wait for or run somebody else: udev, DHCP, mkfs,
+/// rsync (the preflight asks its daemon), grub-install, systemctl and the admin's own commands.
+const OTHERS: [&str; 8] =
+    ["drivers", "network", "preflight", "filesystem", "tree", "boot loader", "enable ", "run "];
 
 impl Installation {
     /// The table of step durations, longest lines last as they came, and what the agent itself
@@ -66,8 +60,7 @@ impl Installation {
         table
     }
 
-    /// Seconds that are the agent's own: everything apart from drivers and udev, waiting for the
-    /// network, and running mkfs, rsync and grub-install.
+    /// Seconds that are the agent's own: everything but the steps of [`OTHERS`].
     pub fn agents_own(&self) -> f64 {
         let own = |name: &str| !OTHERS.iter().any(|other| name.starts_with(other));
         self.steps.iter().filter(|(name, _)| own(name) && name != "in all").map(|(_, s)| s).sum()
@@ -97,6 +90,7 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
     let mut vm = machine.start(site.accelerator, run, crate::process::Lifetime::Scoped)?;
     // The table of durations is the last thing an agent prints before it ends, either way.
     vm.watch("in all", INSTALL_DEADLINE, tell)?;
+    let host_memory = vm.resident_memory();
     vm.wait_for_end(Duration::from_secs(60))?;
     let took = start.elapsed();
     let text = vm.console().text();
@@ -106,7 +100,7 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
         bail!("the installation failed; the end of {path}:\n{}", vm.console().tail(40));
     }
     let steps = durations(&report);
-    Ok(Installation { console: vm.console().path().to_owned(), steps, took, report })
+    Ok(Installation { console: vm.console().path().to_owned(), steps, took, report, host_memory })
 }
 
 /// Reads the agent's table: lines of `[ time ]   1.23 s  name`.
@@ -185,6 +179,7 @@ mod tests {
             steps,
             took: Duration::ZERO,
             report: Vec::new(),
+            host_memory: None,
         };
         assert!((installation.agents_own() - 0.75).abs() < 1e-9);
     }

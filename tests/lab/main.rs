@@ -1,6 +1,8 @@
 //! The lab by hand: what `scripts/lab` runs. Builds everything, boots one machine from the
 //! network, lets it install, boots it from its disk, logs in and asks it what it is.
 
+#![expect(clippy::print_stdout, reason = "this program's answer is what it prints")]
+
 mod kept;
 mod options;
 
@@ -127,8 +129,12 @@ fn print_sizes(artifacts: &Artifacts) -> Result<()> {
 }
 
 fn print_installation(installation: &Installation, memory: u32) {
-    let Installation { took, .. } = installation;
-    println!("lab: installed with {memory} MiB of memory in {:.0} s; its steps:", secs(*took));
+    let Installation { took, host_memory, .. } = installation;
+    let of_host = host_memory.map(|mib| format!(" (QEMU took {mib} MiB)")).unwrap_or_default();
+    println!(
+        "lab: installed with {memory} MiB of memory{of_host} in {:.0} s; its steps:",
+        secs(*took)
+    );
     println!("{}", installation.table());
 }
 

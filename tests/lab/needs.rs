@@ -36,6 +36,7 @@ fn program(name: &str) -> bool {
 
 /// Whether everything is there. Otherwise prints the line that `scripts/test` counts as a skip;
 /// under `CI=true` it panics instead.
+#[expect(clippy::print_stdout, reason = "scripts/test counts this line in a test's output")]
 #[track_caller]
 pub fn present(needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.there()).collect();

@@ -5,19 +5,16 @@
 
 mod accelerator;
 mod console;
-mod monitor;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use specs::facts::Firmware;
 
 pub use self::accelerator::Accelerator;
 pub use self::console::Console;
-pub use self::monitor::Monitor;
 use crate::process::{Lifetime, Service, shown};
 
 /// The emulator.
@@ -77,7 +74,7 @@ pub struct Forward {
 pub struct Machine {
     /// What it is called here: names its files.
     pub name: String,
-    /// Folder of its console, monitor socket and firmware variables.
+    /// Folder of its consoles and firmware variables.
     pub directory: PathBuf,
     /// What starts it.
     pub firmware: Firmware,
@@ -113,7 +110,6 @@ impl Machine {
         add("-m", self.memory.to_string());
         add("-display", "none".to_owned());
         add("-serial", format!("file:{}", self.console(run).display()));
-        add("-qmp", format!("unix:{},server=on,wait=off", self.socket().display()));
         if self.firmware == Firmware::Uefi {
             let variables = self.variables();
             add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
@@ -198,15 +194,11 @@ impl Machine {
         let arguments = self.arguments(accelerator, run);
         let log = self.directory.join(format!("{run}.qemu"));
         let qemu = Service::start(&self.name, QEMU, &arguments, &log, lifetime)?;
-        Ok(Vm { console: Console::new(&self.console(run)), socket: self.socket(), qemu })
+        Ok(Vm { console: Console::new(&self.console(run)), qemu })
     }
 
     fn console(&self, run: &str) -> PathBuf {
         self.directory.join(format!("{run}.console"))
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.join("monitor")
     }
 
     /// The firmware's variables: boot entries and their order live here.
@@ -219,7 +211,6 @@ impl Machine {
 #[derive(Debug)]
 pub struct Vm {
     console: Console,
-    socket: PathBuf,
     qemu: Service,
 }
 
@@ -264,12 +255,6 @@ impl Vm {
     /// Cuts the power.
     pub fn cut_power(&self) -> Result<()> {
         self.qemu.kill()
-    }
-
-    /// Presses the power button; a running system shuts itself down.
-    pub fn press_power_button(&self) -> Result<()> {
-        Monitor::connect(&self.socket)?.command("system_powerdown", json!({}))?;
-        Ok(())
     }
 
     /// The most memory the emulated machine has taken from the host so far, in MiB.

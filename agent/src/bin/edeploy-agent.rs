@@ -25,6 +25,7 @@ const FAILED: u8 = 3;
 /// Finds out what a machine is, asks the server what it shall be, and makes it so.
 #[derive(Debug, Parser)]
 #[command(
+    name = "edeploy-agent",
     version,
     after_help = "Examples:\n  edeploy-agent detect\n  edeploy-agent apply plan.ron\n\n\
                   As PID 1 of an initrd it needs no arguments.\n\

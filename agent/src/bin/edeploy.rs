@@ -18,6 +18,7 @@ const FAILED: u8 = 3;
 /// Tells what this host is, and to which versions it can be upgraded.
 #[derive(Debug, Parser)]
 #[command(
+    name = "edeploy",
     version,
     after_help = "Examples:\n  edeploy version\n  edeploy list --json\n  edeploy --root /mnt profile\n\n\
                   Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed."

@@ -5,20 +5,24 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use specs::facts::Facts;
+use specs::machine::identity::meaningful;
 
 use crate::drivers;
 use crate::report::{Console, INSTALL_LOG};
 use crate::world::Root;
 
 /// `<vendor>-<product>-<serial>.log.gz`, as the original names it: what is no letter, digit, `_`
-/// or `.` becomes `_`, and a serial number that whole fleets share gives way to the UUID.
+/// or `.` becomes `_`. A serial number that whole fleets share gives way to the UUID, and that
+/// to the first MAC: two machines must not share a log.
 pub(super) fn file_name(facts: &Facts) -> String {
     let product = |key| facts.text("system", "product", key).unwrap_or_default();
-    let serial = match product("serial").as_str() {
-        "" | "0123456789" | "0000000000" => product("uuid"),
-        serial => serial.to_owned(),
-    };
-    let parts = [product("vendor"), product("name"), serial].map(|part| {
+    let own =
+        |key: &str| facts.text("system", "product", key).filter(|text| meaningful(text).is_some());
+    let name = own("serial")
+        .or_else(|| own("uuid"))
+        .or_else(|| facts.macs().first().map(ToString::to_string))
+        .unwrap_or_default();
+    let parts = [product("vendor"), product("name"), name].map(|part| {
         let tame = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
         part.chars().map(tame).collect::<String>()
     });
@@ -62,6 +66,15 @@ mod tests {
             "QEMU-pc-5f1c_7a.log.gz",
         );
         check(&[("vendor", "../../etc")], ".._.._etc--.log.gz");
+    }
+
+    #[test]
+    fn a_machine_without_serial_and_uuid_is_named_by_its_first_mac() {
+        let mut facts = Facts::default();
+        facts.push("system", "product", "vendor", "QEMU");
+        facts.push("system", "product", "serial", "Not Specified");
+        facts.push("network", "eth0", "serial", "52:54:00:12:34:56");
+        assert_eq!(file_name(&facts), "QEMU--52_54_00_12_34_56.log.gz");
     }
 
     #[test]

@@ -201,10 +201,11 @@ impl Drop for Site {
     }
 }
 
-/// An rsync daemon on loopback.
+/// An rsync daemon on loopback. Its process id is kept from the start: the folder with its pid
+/// file may be gone before the daemon is.
 struct Daemon {
     port: u16,
-    pid_file: PathBuf,
+    pid: nix::unistd::Pid,
 }
 
 impl Daemon {
@@ -224,7 +225,8 @@ impl Daemon {
         run("rsync", &["--daemon", "--address=127.0.0.1", &port_option, &config]);
         for _ in 0..200 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Daemon { port, pid_file };
+                let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+                return Daemon { port, pid: nix::unistd::Pid::from_raw(pid) };
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
@@ -234,11 +236,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = fs::read_to_string(&self.pid_file).unwrap_or_default();
-        if let Ok(pid) = pid.trim().parse() {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        }
+        let _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGTERM);
     }
 }
 

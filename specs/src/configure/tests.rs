@@ -1,3 +1,5 @@
+//! Configure files read right and wrong, each finding at its place.
+
 use super::*;
 
 const VM: &str = include_str!("../../profiles/vm.configure");

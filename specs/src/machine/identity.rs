@@ -61,8 +61,9 @@ const JUNK: [&str; 26] = [
 /// Addresses that are no one's.
 const JUNK_MACS: [&str; 2] = ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"];
 
-/// The value in its compared form (trimmed, lower case), or `None` when it says nothing.
-fn meaningful(text: &str) -> Option<String> {
+/// A serial number or UUID in its compared form (trimmed, lower case); `None` when it is junk that
+/// tells no machine from another.
+pub fn meaningful(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let characters: BTreeSet<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
     let junk = text.chars().count() < 3 || characters.len() < 2 || JUNK.contains(&text.as_str());

@@ -1,3 +1,5 @@
+//! Plans made of samples and of what must be refused.
+
 use super::*;
 use crate::value::Value;
 

@@ -1,3 +1,5 @@
+//! Damaged plans: every damage is found, a good plan has no finding.
+
 use super::*;
 use crate::configure::Configure;
 use crate::facts::Facts;

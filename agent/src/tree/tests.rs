@@ -1,0 +1,80 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use super::*;
+
+fn names() -> (Name, Name) {
+    ("mysql".parse().unwrap(), "D12-F.1.0.1".parse().unwrap())
+}
+
+fn path(text: &str) -> TreePath {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_manifest_tells_everything_about_a_tree() {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    fs::create_dir_all(at("usr/bin")).unwrap();
+    fs::create_dir_all(at("proc/1")).unwrap();
+    fs::write(at("usr/bin/tool"), "content").unwrap();
+    fs::set_permissions(at("usr/bin/tool"), fs::Permissions::from_mode(0o4711)).unwrap();
+    fs::hard_link(at("usr/bin/tool"), at("usr/bin/twin")).unwrap();
+    symlink("usr/bin", at("bin")).unwrap();
+    symlink("/nowhere", at("usr/dangling")).unwrap();
+    fs::write(at("usr/odd name\n"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("usr/socket")).unwrap();
+
+    let (role, version) = names();
+    let manifest = manifest(tree.path(), &role, &version, "").unwrap();
+    let listed: Vec<String> = manifest.entries.keys().map(TreePath::to_string).collect();
+    assert_eq!(
+        listed,
+        [
+            "bin",
+            "proc",
+            "usr",
+            "usr/bin",
+            "usr/bin/tool",
+            "usr/bin/twin",
+            "usr/dangling",
+            "usr/odd\\x20name\\x0a"
+        ]
+    );
+    let tool = &manifest.entries[&path("usr/bin/tool")];
+    let file = tool.file().unwrap();
+    assert_eq!((tool.mode, file.size, file.shared), (0o4711, 7, Some(0)));
+    assert_eq!(file.digest, Digest::Blake3(*blake3::hash(b"content").as_bytes()));
+    assert_eq!(tool.uid, fs::metadata(tree.path()).unwrap().uid());
+    assert_eq!(manifest.entries[&path("usr/bin/twin")], *tool);
+    let read = Manifest::parse(&manifest.to_text()).unwrap();
+    assert_eq!(read, manifest);
+}
+
+#[test]
+fn a_disk_is_looked_at_as_far_as_needed() {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    fs::create_dir_all(at("usr/kept/deep")).unwrap();
+    fs::create_dir_all(at("etc")).unwrap();
+    fs::write(at("etc/a"), "aaaa").unwrap();
+    fs::write(at("etc/b"), "bb").unwrap();
+    let (role, version) = names();
+    let known = manifest(tree.path(), &role, &version, "").unwrap();
+
+    fs::create_dir_all(at("home/me/deep")).unwrap();
+    fs::write(at("etc/b"), "longer").unwrap();
+    // The same size and time, another content: what only a full look finds.
+    let time = fs::metadata(at("etc/a")).unwrap().modified().unwrap();
+    fs::write(at("etc/a"), "AAAA").unwrap();
+    fs::File::options().append(true).open(at("etc/a")).unwrap().set_modified(time).unwrap();
+
+    let rules = Rules::parse("/usr/kept\n", "");
+    let look = |depth| observe(tree.path(), &[&known], &rules, depth).unwrap();
+    let (full, fast) = (look(Depth::Full), look(Depth::Fast));
+    let listed: Vec<String> = full.keys().map(TreePath::to_string).collect();
+    assert_eq!(listed, ["etc", "etc/a", "etc/b", "home", "usr", "usr/kept"]);
+    assert!(!full[&path("etc/a")].same(&known.entries[&path("etc/a")]));
+    assert!(fast[&path("etc/a")].same(&known.entries[&path("etc/a")]));
+    assert_eq!(full[&path("etc/b")].file().unwrap().digest, Digest::Unread, "the size tells");
+}
