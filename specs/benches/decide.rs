@@ -58,6 +58,12 @@ fn profiles(c: &mut Criterion) {
         all.iter().position(|profile| matcher.find(profile).is_ok())
     };
     c.bench_function("1000 profiles, none fits", |b| b.iter(|| first(black_box(&all))));
+    // Every name is one of the machine's, and a line still finds no fact.
+    let known: Vec<Spec> = (0..1000).map(|number| profile(number, "yes")).collect();
+    assert_eq!(first(&known), None);
+    c.bench_function("1000 profiles of known names, none fits", |b| {
+        b.iter(|| first(black_box(&known)));
+    });
     all[999] = profile(999, "ATA");
     assert_eq!(first(&all), Some(999));
     c.bench_function("1000 profiles, the last fits", |b| b.iter(|| first(black_box(&all))));

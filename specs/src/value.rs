@@ -32,7 +32,10 @@ pub enum Value {
 impl Value {
     /// The text that comparison uses when one side is text: `8` and `"8"` are the same value.
     pub fn as_text(&self) -> String {
-        self.to_string()
+        match self {
+            Value::Text(text) => text.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// Whether two values are the same to a spec or a CMDB key (design: text wins).

@@ -16,6 +16,7 @@ pub mod installation;
 pub mod needs;
 pub mod process;
 pub mod proof;
+pub mod props;
 pub mod services;
 pub mod site;
 pub mod ssh;

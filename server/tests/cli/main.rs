@@ -36,3 +36,18 @@ pub(crate) fn corpus(path: &str) -> PathBuf {
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// The example of edeploy.conf in the reference says what it seems to say.
+#[test]
+fn the_settings_of_the_reference_are_read() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let path = Path::new("/etc/edeploy.conf");
+    let settings = server::settings::Settings::parse(example, path).unwrap();
+    assert_eq!(settings.warnings, Vec::<String>::new());
+    let section = settings.section("SERVER").unwrap();
+    assert_eq!(section.config_dir, Path::new("/etc/config"));
+    assert_eq!(section.state_dir.as_deref(), Some(Path::new("/etc/state")));
+    assert_eq!(section.lease.as_secs(), 45 * 60);
+}

@@ -16,6 +16,7 @@ impl Document {
         }
         let mut pieces = Vec::new();
         collect(&self.root, &mut pieces);
+        self.drop_parentheses(&self.root, &mut pieces);
         let mut lost = Vec::new();
         for comment in &self.comments {
             let text = self.text[comment.start..comment.end].trim_start_matches('#');
@@ -43,6 +44,29 @@ impl Document {
             ron.insert_str(0, "// RON\n");
         }
         (ron, lost)
+    }
+}
+
+impl Document {
+    /// Parentheses around one literal say nothing in Python, and make a tuple in RON.
+    fn drop_parentheses(&self, node: &Node, pieces: &mut Vec<(Span, String)>) {
+        let around = [node.outer.start..node.span.start, node.span.end..node.outer.end];
+        for at in around.into_iter().flatten() {
+            let commented = || self.comments.iter().any(|it| it.start <= at && at < it.end);
+            if matches!(self.text.as_bytes()[at], b'(' | b')') && !commented() {
+                pieces.push((Span { start: at, end: at + 1 }, String::new()));
+            }
+        }
+        match &node.kind {
+            Kind::List(items) | Kind::Tuple(items) => {
+                items.iter().for_each(|item| self.drop_parentheses(item, pieces));
+            }
+            Kind::Dict(entries) => {
+                entries.iter().for_each(|entry| self.drop_parentheses(&entry.value, pieces));
+            }
+            Kind::Generate(argument) => self.drop_parentheses(argument, pieces),
+            Kind::Scalar(_) | Kind::Secret(_) => {}
+        }
     }
 }
 
@@ -102,6 +126,13 @@ mod tests {
             r#"['it\'s', "say \"no\"", 'a' 'b', r'\d']"#,
             r#"["it's", "say \"no\"", "ab", "\\d"]"#,
         );
+    }
+
+    #[test]
+    fn parentheses_around_one_literal_do_not_become_tuples() {
+        check("[('a'), ((1)), ('b',)]", "[\"a\", 1, (\"b\",)]");
+        check("[( # (why)\n 'a' 'b')]", "[ // (why)\n \"ab\"]");
+        check("[{'k': ([1])}]", "[{\"k\": [1]}]");
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! Fuzzes `props::cmdb`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::cmdb(bytes));

@@ -1,0 +1,4 @@
+//! Fuzzes `props::facts`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::facts(bytes));
