@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
+use crate::resident::Resident;
 
 /// How often the readable files are looked after: they lag by a second at most.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -52,8 +53,16 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let (ended, end) = mpsc::channel::<()>();
     let syncing = Arc::clone(&application);
     let syncer = std::thread::Builder::new().name("sync".into()).spawn(move || {
+        let mut resident = None;
         while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
             sync(&syncing);
+            // A CGI program may be it already, for as long as others keep coming.
+            if resident.is_none() {
+                resident = begin_residence(&syncing);
+            }
+        }
+        if let Some(resident) = resident {
+            resident.end();
         }
     })?;
     let result = front.wait();
@@ -62,6 +71,17 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     sync(&application);
     info!("stopped");
     result.context("the HTTP front failed")
+}
+
+/// Answers for CGI programs from now on, if nobody does.
+fn begin_residence(application: &Arc<Application>) -> Option<Resident> {
+    match Resident::begin(application) {
+        Ok(resident) => resident,
+        Err(failure) => {
+            warn!(error = %failure, "CGI programs have to do their own work");
+            None
+        }
+    }
 }
 
 /// Brings the readable files of all sections up to date; what fails is tried again.
