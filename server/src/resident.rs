@@ -11,7 +11,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -123,7 +122,7 @@ pub struct Resident {
     path: PathBuf,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
-    workers: Vec<JoinHandle<()>>,
+    busy: Arc<AtomicUsize>,
     /// Held as long as it is the resident.
     _turn: Lock,
 }
@@ -144,30 +143,33 @@ impl Resident {
         let listener = Arc::new(UnixListener::bind(&path)?);
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicUsize::new(0));
+        let busy = Arc::new(AtomicUsize::new(0));
         let digest = Arc::new(settings.digest());
         let max_body = settings.listener.max_body;
-        let workers = (0..WORKERS).map(|_| {
+        for _ in 0..WORKERS {
             let (listener, stop) = (Arc::clone(&listener), Arc::clone(&stop));
             let (answered, digest) = (Arc::clone(&answered), Arc::clone(&digest));
-            let application = Arc::clone(application);
-            std::thread::spawn(move || {
+            let (application, busy) = (Arc::clone(application), Arc::clone(&busy));
+            // It waits for good when nobody comes any more, and ends with the process.
+            std::thread::Builder::new().name("resident".into()).spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
                     let result = listener.accept().and_then(|(stream, _)| {
-                        if stop.load(Ordering::SeqCst) {
-                            return Ok(());
+                        busy.fetch_add(1, Ordering::SeqCst);
+                        let result = answer(stream, &application, &digest, max_body);
+                        busy.fetch_sub(1, Ordering::SeqCst);
+                        if result.is_ok() {
+                            answered.fetch_add(1, Ordering::SeqCst);
                         }
-                        answered.fetch_add(1, Ordering::SeqCst);
-                        answer(stream, &application, &digest, max_body)
+                        result
                     });
                     if let Err(error) = result {
                         debug!(%error, "a CGI program was not answered");
                         std::thread::sleep(Duration::from_millis(5));
                     }
                 }
-            })
-        });
-        let workers = workers.collect();
-        Ok(Some(Resident { path, stop, answered, workers, _turn: turn }))
+            })?;
+        }
+        Ok(Some(Resident { path, stop, answered, busy, _turn: turn }))
     }
 
     /// Stays until nobody has come for `idle`.
@@ -191,10 +193,9 @@ impl Resident {
             warn!(%error, path = %self.path.display(), "a socket cannot be removed");
         }
         self.stop.store(true, Ordering::SeqCst);
-        // Each accepts once more: connected by the name under which it was bound, it would need
-        // the file; a worker that waits for good ends with the process.
-        for worker in self.workers.into_iter().filter(JoinHandle::is_finished) {
-            drop(worker.join());
+        let since = Instant::now();
+        while self.busy.load(Ordering::SeqCst) > 0 && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

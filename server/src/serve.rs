@@ -36,8 +36,7 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let application = Arc::new(application);
     report_start(&application);
     let address = listen.unwrap_or(settings.listener.address);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))?;
+    let listener = listener(address, listen.is_some())?;
     let limits = FrontLimits {
         workers: settings.listener.workers,
         max_connections: settings.listener.max_connections,
@@ -71,6 +70,21 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     sync(&application);
     info!("stopped");
     result.context("the HTTP front failed")
+}
+
+/// The socket that systemd hands over (LISTEN_FDS), or one of our own. An address on the command
+/// line is somebody's word against both.
+fn listener(address: SocketAddr, is_asked_for: bool) -> anyhow::Result<TcpListener> {
+    if !is_asked_for {
+        let handed_over = listenfd::ListenFd::from_env().take_tcp_listener(0);
+        let handed_over = handed_over.context("the first socket of LISTEN_FDS is no TCP socket")?;
+        if let Some(listener) = handed_over {
+            info!("listening on the socket that was handed over; LISTEN is not looked at");
+            return Ok(listener);
+        }
+    }
+    TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))
 }
 
 /// Answers for CGI programs from now on, if nobody does.

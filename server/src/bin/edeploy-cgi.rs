@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use server::cgi;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    outlive_the_request();
     respond(&response);
     release_client();
     stay(&Arc::new(application));
@@ -79,6 +81,15 @@ fn stay(application: &Arc<Application>) {
 
 /// How long nobody has to come for the resident program to end.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// Web servers end a CGI program with SIGTERM once its answer is complete (lighttpd does). This
+/// one has something left to do, and ends by itself soon after nobody needs it any more.
+fn outlive_the_request() {
+    let noted = Arc::new(AtomicBool::new(false));
+    if let Err(failure) = signal_hook::flag::register(signal_hook::consts::SIGTERM, noted) {
+        error!(error = %failure, "the web server may end this program before its work is done");
+    }
+}
 
 /// Closes standard output: the web server takes it for the end of the answer and does not keep
 /// the client waiting for what comes after.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use specs::cmdb::Entry;
 use specs::fleet::{Change, Decision, File, World};
 use specs::machine::Seconds;
 use specs::units::Name;
@@ -28,6 +29,8 @@ pub(super) struct Engine {
     journal: Journal,
     /// Applied to the world, not in the journal yet.
     pending: Vec<Change>,
+    /// Digests of the CMDB entries that `pending` replaces.
+    replaced: Vec<String>,
     /// Whether something of `pending` was promised to someone.
     durable: bool,
     unwritten: Unwritten,
@@ -55,6 +58,7 @@ impl Engine {
             sources,
             journal,
             pending: Vec::new(),
+            replaced: Vec::new(),
             durable: false,
             unwritten: Unwritten::default(),
         };
@@ -92,6 +96,9 @@ impl Engine {
     pub(super) fn apply(&mut self, changes: &[Change], durable: bool) {
         let at = self.journal.position();
         for change in changes {
+            if let Change::Entry { profile, position, .. } = change {
+                self.replaced.push(self.entry_digest(profile, *position));
+            }
             self.apply_one(change, at);
         }
         self.pending.extend_from_slice(changes);
@@ -105,7 +112,8 @@ impl Engine {
         }
         let changes = std::mem::take(&mut self.pending);
         let durable = std::mem::take(&mut self.durable);
-        self.journal.append(&Line::Batch { at: now, changes }, durable)?;
+        let replaced = std::mem::take(&mut self.replaced);
+        self.journal.append(&Line::Batch { at: now, changes, replaced }, durable)?;
         Ok(())
     }
 
@@ -203,15 +211,33 @@ impl Engine {
     fn replay(&mut self, lines: impl IntoIterator<Item = (u64, Line)>) {
         for (at, line) in lines {
             match line {
-                Line::Batch { changes, .. } => {
-                    for change in &changes {
-                        self.apply_one(change, at);
-                    }
-                }
+                Line::Batch { changes, replaced, .. } => self.replay_batch(&changes, replaced, at),
                 Line::Writing { files } => self.sources.expect(files),
                 Line::Written { offset } => self.unwritten.written(offset, &BTreeSet::new()),
             }
         }
+    }
+
+    /// A position in a CMDB says nothing once an admin has sorted the file: an entry that is not
+    /// the one that was replaced, nor what it became, is left alone. [`Engine::reconcile`] finds
+    /// the entries of machines by their content.
+    fn replay_batch(&mut self, changes: &[Change], replaced: Vec<String>, at: u64) {
+        let mut replaced = replaced.into_iter();
+        for change in changes {
+            if let Change::Entry { profile, position, entry, .. } = change {
+                let here = self.entry_digest(profile, *position);
+                let known = [replaced.next().unwrap_or_default(), digest(Some(entry))];
+                if !known.contains(&here) {
+                    warn!(%profile, position, "the CMDB was edited before this entry was written");
+                    continue;
+                }
+            }
+            self.apply_one(change, at);
+        }
+    }
+
+    fn entry_digest(&self, profile: &Name, position: usize) -> String {
+        digest(self.world.cmdb(profile).and_then(|cmdb| cmdb.entry(position)).as_ref())
     }
 
     fn apply_one(&mut self, change: &Change, at: u64) {
@@ -256,6 +282,12 @@ impl Engine {
         }
         self.apply(&decision.changes, decision.durable);
     }
+}
+
+/// What tells one entry of a CMDB from another.
+fn digest(entry: Option<&Entry>) -> String {
+    let text = format!("{:?}", entry.map(|entry| &entry.fields));
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Name of the journal in the private folder.

@@ -40,6 +40,9 @@ pub(super) enum Line {
         at: Seconds,
         /// In the order in which to apply them.
         changes: Vec<Change>,
+        /// For each change of a CMDB entry, in order: digest of the entry that it replaces.
+        #[serde(default)]
+        replaced: Vec<String>,
     },
     /// These files are about to be put in their places, as someone wrote them: file name to
     /// digest of the text. Whoever finds such a text does not take it for an admin's edit.
@@ -270,7 +273,11 @@ mod tests {
 
     fn batch(left: i64) -> Line {
         let profile = "vm".parse().unwrap();
-        Line::Batch { at: 5, changes: vec![Change::Count { profile, count: Count::Left(left) }] }
+        Line::Batch {
+            at: 5,
+            changes: vec![Change::Count { profile, count: Count::Left(left) }],
+            replaced: vec![],
+        }
     }
 
     fn lines_of(journal: &mut Journal) -> Vec<Line> {
