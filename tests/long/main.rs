@@ -1,3 +1,4 @@
 //! The long tests, behind `scripts/test --all GROUP`: one module a group.
 
 mod boot;
+mod server;

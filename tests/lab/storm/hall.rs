@@ -126,11 +126,17 @@ impl Hall {
         Ok(())
     }
 
-    /// SIGKILL, and a new one.
-    pub fn kill_and_restart(&self) -> Result<()> {
+    /// SIGKILL; waits for the end.
+    pub fn kill(&self) -> Result<()> {
         if let Some(service) = self.running()?.take() {
             service.kill()?;
         }
+        Ok(())
+    }
+
+    /// SIGKILL, and a new one.
+    pub fn kill_and_restart(&self) -> Result<()> {
+        self.kill()?;
         self.start()
     }
 
