@@ -6,18 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use specs::facts::Facts;
 use specs::fleet::Answer;
-use specs::units::Token;
+use specs::units::{Mac, Token};
 use specs::wire::{EventBatch, PROTOCOL, field};
 use tracing::{error, info, warn};
 
 use crate::form::{Form, FormError};
 use crate::logs;
+use crate::rate::Limiter;
 use crate::reply;
 use crate::request::{Request, Response, shown};
 use crate::settings::{DEFAULT_SECTION, Settings, SettingsError};
@@ -28,6 +30,8 @@ use crate::store::{Store, StoreError};
 pub struct Application {
     config: PathBuf,
     current: RwLock<Arc<Sections>>,
+    addresses: Mutex<Limiter<IpAddr>>,
+    machines: Mutex<Limiter<Mac>>,
 }
 
 /// The settings in force and a store for each section.
@@ -60,7 +64,12 @@ impl Application {
     /// The application that edeploy.conf at `config` describes.
     pub fn open(config: &Path) -> Result<Application, SettingsError> {
         let sections = Sections::of(Settings::read(config)?, None);
-        Ok(Application { config: config.to_owned(), current: RwLock::new(Arc::new(sections)) })
+        Ok(Application {
+            config: config.to_owned(),
+            current: RwLock::new(Arc::new(sections)),
+            addresses: Mutex::default(),
+            machines: Mutex::default(),
+        })
     }
 
     /// The settings in force.
@@ -112,6 +121,9 @@ impl Application {
     }
 
     fn dispatch(&self, request: &Request) -> Response {
+        if let Some(refused) = self.refuse_crowding(request) {
+            return reply::refuse(request, refused.status, refused.reason, None);
+        }
         let refused = match (request.method.as_str(), request.target()) {
             ("POST", "upload" | "upload.py") => match self.upload(request) {
                 Ok(response) => return response,
@@ -136,6 +148,39 @@ impl Application {
         };
         warn!(status = refused.status, reason = refused.reason, "refused");
         reply::refuse(request, refused.status, refused.reason, refused.nonce)
+    }
+
+    /// Refuses an address that asks too often, before anything of the request is looked at. The
+    /// limit is the most generous one of all sections: which one is meant is not known yet.
+    fn refuse_crowding(&self, request: &Request) -> Option<Refused> {
+        let address = request.peer.filter(|_| request.method == "POST")?;
+        let sections = self.sections();
+        let limits = sections.settings.sections().map(|it| it.limits.requests_per_minute);
+        let limits: Vec<u32> = limits.collect();
+        let limit = if limits.contains(&0) { 0 } else { limits.into_iter().max()? };
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        (!addresses.allows(address, limit, Instant::now())).then(|| {
+            let reason = format!(
+                "{address} asks more than {limit} times a minute, the limit RATELIMIT of \
+                 edeploy.conf: wait a moment"
+            );
+            Refused::new(429, reason)
+        })
+    }
+
+    /// Refuses a machine that uploads too often: one in a boot loop.
+    fn refuse_boot_loop(&self, store: &Store, facts: &Facts) -> Result<(), Refused> {
+        let limit = store.section().limits.uploads_per_minute;
+        let Some(mac) = facts.macs().into_iter().next() else { return Ok(()) };
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if machines.allows(mac.clone(), limit, Instant::now()) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{mac} uploads more than {limit} times a minute, the limit MACHINERATE of \
+             edeploy.conf: does it boot over and over?"
+        );
+        Err(Refused::new(429, reason))
     }
 
     /// Facts, a log, or the report that an installation failed.
@@ -181,7 +226,10 @@ impl Application {
                 let profile = profile.to_owned();
                 store.transact(move |world, now, _| world.failure(&ticket, &profile, now))
             }
-            None => store.transact(move |world, now, fresh| world.upload(&facts, now, fresh)),
+            None => {
+                self.refuse_boot_loop(&store, &facts)?;
+                store.transact(move |world, now, fresh| world.upload(&facts, now, fresh))
+            }
         };
         let answer = answer_of(decided)?;
         Ok(reply::upload(request, answer, nonce.cloned()))

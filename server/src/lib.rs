@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`settings`] (edeploy.conf), [`request`] and [`form`] (what arrives),
 //! [`handle`] (what becomes of it), [`store`] (how it is kept), [`http`], [`cgi`] and [`serve`]
-//! (the fronts), [`admin`] (what operators see). Decisions are made in `specs::fleet`, never here.
+//! (the fronts), [`resident`] (who answers for CGI programs), [`admin`] (what operators see). Decisions are made in `specs::fleet`, never here.
 
 pub mod admin;
 pub mod cgi;
@@ -16,8 +16,10 @@ pub mod form;
 pub mod handle;
 pub mod http;
 mod logs;
+mod rate;
 mod reply;
 pub mod request;
+pub mod resident;
 pub mod serve;
 pub mod settings;
 pub mod store;

@@ -46,6 +46,10 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// Every content type that is ever answered.
+pub const CONTENT_TYPES: [&str; 3] =
+    ["text/plain; charset=utf-8", "application/json", specs::wire::CONTENT_TYPE];
+
 impl Response {
     /// Plain text for people, ended by a newline.
     pub fn text(status: u16, sentence: &str) -> Response {

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
+use crate::resident::Resident;
 
 /// How often the readable files are looked after: they lag by a second at most.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -35,8 +36,7 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let application = Arc::new(application);
     report_start(&application);
     let address = listen.unwrap_or(settings.listener.address);
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))?;
+    let listener = listener(address, listen.is_some())?;
     let limits = FrontLimits {
         workers: settings.listener.workers,
         max_connections: settings.listener.max_connections,
@@ -52,8 +52,16 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let (ended, end) = mpsc::channel::<()>();
     let syncing = Arc::clone(&application);
     let syncer = std::thread::Builder::new().name("sync".into()).spawn(move || {
+        let mut resident = None;
         while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
             sync(&syncing);
+            // A CGI program may be it already, for as long as others keep coming.
+            if resident.is_none() {
+                resident = begin_residence(&syncing);
+            }
+        }
+        if let Some(resident) = resident {
+            resident.end();
         }
     })?;
     let result = front.wait();
@@ -62,6 +70,32 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     sync(&application);
     info!("stopped");
     result.context("the HTTP front failed")
+}
+
+/// The socket that systemd hands over (LISTEN_FDS), or one of our own. An address on the command
+/// line is somebody's word against both.
+fn listener(address: SocketAddr, is_asked_for: bool) -> anyhow::Result<TcpListener> {
+    if !is_asked_for {
+        let handed_over = listenfd::ListenFd::from_env().take_tcp_listener(0);
+        let handed_over = handed_over.context("the first socket of LISTEN_FDS is no TCP socket")?;
+        if let Some(listener) = handed_over {
+            info!("listening on the socket that was handed over; LISTEN is not looked at");
+            return Ok(listener);
+        }
+    }
+    TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))
+}
+
+/// Answers for CGI programs from now on, if nobody does.
+fn begin_residence(application: &Arc<Application>) -> Option<Resident> {
+    match Resident::begin(application) {
+        Ok(resident) => resident,
+        Err(failure) => {
+            warn!(error = %failure, "CGI programs have to do their own work");
+            None
+        }
+    }
 }
 
 /// Brings the readable files of all sections up to date; what fails is tried again.

@@ -35,6 +35,8 @@ pub const KEYS: &[(&str, &str)] = &[
     ("MAXBODY", "largest body of a request in bytes, default 16777216"),
     ("MAXFACTS", "most facts of one machine, default 20000"),
     ("MAXLOGS", "most bytes of uploaded logs in LOGDIR, default 1073741824"),
+    ("RATELIMIT", "most requests of one address a minute, default 6000; 0: no limit"),
+    ("MACHINERATE", "most uploads of one machine a minute, default 60; 0: no limit"),
     ("LISTEN", "address of `serve`, default 0.0.0.0:80 (section SERVER only)"),
     ("WORKERS", "requests handled at once by `serve`, default 32 (section SERVER only)"),
     ("MAXCONNECTIONS", "connections held at once by `serve`, default 512 (section SERVER only)"),
@@ -99,6 +101,10 @@ pub struct Limits {
     pub facts: usize,
     /// Bytes of all logs in LOGDIR together.
     pub logs: u64,
+    /// Requests of one address a minute; 0 is without limit.
+    pub requests_per_minute: u32,
+    /// Uploads of one machine a minute; 0 is without limit.
+    pub uploads_per_minute: u32,
 }
 
 /// Why there are no settings.
@@ -184,6 +190,11 @@ impl Settings {
         self.sections.values()
     }
 
+    /// Tells these settings from others.
+    pub fn digest(&self) -> String {
+        blake3::hash(format!("{self:?}").as_bytes()).to_hex().to_string()
+    }
+
     /// What changed from `self` to `new` that a running server cannot take up.
     pub fn needs_restart(&self, new: &Settings) -> Vec<&'static str> {
         let (old, new) = (&self.listener, &new.listener);
@@ -214,7 +225,13 @@ impl Section {
             pxemngr_url: None,
             metadata_url: None,
             lease: Duration::from_secs(30 * 60),
-            limits: Limits { body: 16 << 20, facts: 20_000, logs: 1 << 30 },
+            limits: Limits {
+                body: 16 << 20,
+                facts: 20_000,
+                logs: 1 << 30,
+                requests_per_minute: 6000,
+                uploads_per_minute: 60,
+            },
             config_dir,
         }
     }
@@ -270,6 +287,12 @@ fn section(raw: &RawSection, base: &Path) -> Result<Section, Mistake> {
     if let Some(entry) = value("MAXLOGS") {
         section.limits.logs = number(entry)?;
     }
+    if let Some(entry) = value("RATELIMIT") {
+        section.limits.requests_per_minute = number_or_zero(entry)?;
+    }
+    if let Some(entry) = value("MACHINERATE") {
+        section.limits.uploads_per_minute = number_or_zero(entry)?;
+    }
     Ok(section)
 }
 
@@ -296,6 +319,10 @@ fn number<T: TryFrom<u64>>(entry: &Entry) -> Result<T, Mistake> {
         let what = format!("{} = {}: expected a whole number above 0", entry.key, entry.value);
         (entry.line, what)
     })
+}
+
+fn number_or_zero(entry: &Entry) -> Result<u32, Mistake> {
+    if entry.value == "0" { Ok(0) } else { number(entry) }
 }
 
 fn duration(entry: &Entry) -> Result<Duration, Mistake> {

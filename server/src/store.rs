@@ -1,9 +1,10 @@
 //! The one door to everything that is stored: state, CMDBs, machine records, journal.
 //!
 //! A transaction is a decision of `specs::fleet` made under the lock. Requests that come while
-//! another batch is being written form the next one: whoever gets the engine first leads, decides
-//! for all that wait, appends their changes to the journal with one write and one sync, and only
-//! then does any answer leave. The readable files follow within a second ([`Store::sync`]).
+//! another batch is being written form the next one: its first leads, decides for all that wait,
+//! appends their changes to the journal with one write and one sync, and only then does any
+//! answer leave. The readable files follow within a second ([`Store::sync`]), and nobody waits
+//! for them.
 //!
 //! Every process has its own copy of the world in memory and brings it up to date under the lock:
 //! from the journal, and from files that an admin edited. Not here: any decision.
@@ -11,16 +12,17 @@
 mod engine;
 pub(crate) mod files;
 mod journal;
-mod lock;
+pub(crate) mod lock;
 mod records;
 mod sources;
+mod write_behind;
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use specs::fleet::{Decision, Fresh, World};
@@ -84,7 +86,7 @@ pub enum StoreError {
 /// The store of one section.
 pub struct Store {
     section: Section,
-    waiting: Mutex<Vec<Job>>,
+    queue: Mutex<Queue>,
     inner: Mutex<Inner>,
     /// Whether the readable files lag behind the journal.
     behind: AtomicBool,
@@ -101,13 +103,53 @@ struct Inner {
 /// A decision on the world as it is when its turn comes.
 type Decide = Box<dyn FnOnce(&World, Seconds, &Fresh) -> Decision + Send>;
 
+/// Who waits, and whether someone leads.
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    is_led: bool,
+}
+
 struct Job {
     decide: Decide,
     slot: Arc<Slot>,
 }
 
-/// Where the leader puts a result.
-type Slot = Mutex<Option<Result<Decision, Arc<StoreError>>>>;
+/// Where one request waits for its result, or for its turn to lead.
+#[derive(Default)]
+struct Slot {
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Turn {
+    #[default]
+    Waiting,
+    Lead,
+    Done(Result<Decision, Arc<StoreError>>),
+}
+
+impl Slot {
+    fn put(&self, turn: Turn) {
+        *locked(&self.turn) = turn;
+        self.changed.notify_one();
+    }
+
+    /// Waits; `None`: it leads.
+    fn wait(&self) -> Option<Result<Decision, Arc<StoreError>>> {
+        let mut turn = locked(&self.turn);
+        loop {
+            match std::mem::take(&mut *turn) {
+                Turn::Waiting => {
+                    turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+                }
+                Turn::Lead => return None,
+                Turn::Done(result) => return Some(result),
+            }
+        }
+    }
+}
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -120,7 +162,7 @@ impl Store {
     pub fn new(section: Section) -> Store {
         Store {
             section,
-            waiting: Mutex::default(),
+            queue: Mutex::default(),
             inner: Mutex::default(),
             behind: AtomicBool::new(false),
         }
@@ -137,14 +179,28 @@ impl Store {
         decide: impl FnOnce(&World, Seconds, &Fresh) -> Decision + Send + 'static,
     ) -> Result<Decision, Arc<StoreError>> {
         let slot = Arc::new(Slot::default());
-        locked(&self.waiting).push(Job { decide: Box::new(decide), slot: Arc::clone(&slot) });
-        let mut inner = locked(&self.inner);
-        if let Some(result) = locked(&slot).take() {
+        {
+            let mut queue = locked(&self.queue);
+            queue.jobs.push(Job { decide: Box::new(decide), slot: Arc::clone(&slot) });
+            if !std::mem::replace(&mut queue.is_led, true) {
+                slot.put(Turn::Lead);
+            }
+        }
+        if let Some(result) = slot.wait() {
             return result;
         }
-        let jobs = std::mem::take(&mut *locked(&self.waiting));
+        let mut inner = locked(&self.inner);
+        let jobs = std::mem::take(&mut locked(&self.queue).jobs);
         self.lead(&mut inner, jobs);
-        let result = locked(&slot).take();
+        drop(inner);
+        // Whoever came meanwhile waits longest, and leads the next batch.
+        let mut queue = locked(&self.queue);
+        match queue.jobs.first() {
+            Some(next) => next.slot.put(Turn::Lead),
+            None => queue.is_led = false,
+        }
+        drop(queue);
+        let result = slot.wait();
         result.expect("a leader answers every job it takes, and its own is among them")
     }
 
@@ -154,36 +210,71 @@ impl Store {
         self.with_engine(&mut inner, |engine| Ok(look(engine.world())))
     }
 
-    /// Brings the readable files up to date, now.
+    /// Brings the readable files up to date, now: when this returns, they hold everything that
+    /// was decided before it was called.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let mut inner = locked(&self.inner);
-        self.with_engine(&mut inner, Engine::write_files)
+        let turn = self.syncer()?.hold().map_err(|source| self.syncer_failed(source))?;
+        self.write_behind()?;
+        drop(turn);
+        Ok(())
     }
 
     /// Brings them up to date if this process knows them to lag.
     pub fn sync_if_behind(&self) -> Result<(), StoreError> {
-        if self.behind.load(Ordering::SeqCst) { self.sync() } else { Ok(()) }
+        if self.is_behind() { self.sync() } else { Ok(()) }
+    }
+
+    /// Whether this process knows the readable files to lag.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::SeqCst)
     }
 
     /// As [`Store::sync_if_behind`], for a process that serves one request: of all that are
-    /// behind at a time one stays for `pause`, then writes for all; the others may go.
+    /// behind at a time one stays, waits for `pause`, writes for all and goes on until nothing
+    /// is behind; the others may go.
     pub fn sync_in_turn(&self, pause: Duration) -> Result<(), StoreError> {
-        if !self.behind.load(Ordering::SeqCst) {
+        if !self.is_behind() {
             return Ok(());
         }
-        let path = self.section.private_dir().join("syncer");
-        let failed = |source| StoreError::Lock { path: path.clone(), source };
-        let Some(turn) = Lock::open(&path).and_then(Lock::try_hold).map_err(failed)? else {
-            return Ok(());
-        };
-        std::thread::sleep(pause);
-        let mut inner = locked(&self.inner);
-        self.with_engine(&mut inner, |engine| {
-            engine.write_files()?;
+        let turn = self.syncer()?.try_hold().map_err(|source| self.syncer_failed(source))?;
+        let Some(mut turn) = turn else { return Ok(()) };
+        loop {
+            std::thread::sleep(pause);
+            self.write_behind()?;
             // Given up under the lock: whoever commits after this finds it free.
-            drop(turn);
-            Ok(())
-        })
+            let kept = self.with_engine(&mut locked(&self.inner), |engine| {
+                Ok(if engine.is_behind() { Some(turn) } else { None })
+            })?;
+            match kept {
+                Some(kept) => turn = kept,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The lock that one who writes the readable files holds.
+    fn syncer(&self) -> Result<Lock, StoreError> {
+        Lock::open(&self.syncer_path()).map_err(|source| self.syncer_failed(source))
+    }
+
+    fn syncer_path(&self) -> PathBuf {
+        self.section.private_dir().join("syncer")
+    }
+
+    fn syncer_failed(&self, source: io::Error) -> StoreError {
+        StoreError::Lock { path: self.syncer_path(), source }
+    }
+
+    /// Writes what lags. The lock is held only while it is copied, renamed and noted.
+    fn write_behind(&self) -> Result<(), StoreError> {
+        let locked_engine = || locked(&self.inner);
+        let snapshot = self.with_engine(&mut locked_engine(), Engine::snapshot)?;
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        let prepared = snapshot.write(&self.section)?;
+        let placed = self.with_engine(&mut locked_engine(), |engine| engine.place(prepared))?;
+        files::sync_folders(&placed.folders)
+            .map_err(|source| StoreError::Io { path: self.section.private_dir(), source })?;
+        self.with_engine(&mut locked_engine(), |engine| engine.note_written(&placed))
     }
 
     /// Decides for everyone in the batch, stores all of it, and hands the results out.
@@ -198,13 +289,13 @@ impl Store {
         match stored {
             Ok(results) => {
                 for (slot, result) in slots.into_iter().zip(results) {
-                    *locked(&slot) = Some(result.map_err(Arc::new));
+                    slot.put(Turn::Done(result.map_err(Arc::new)));
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
                 for slot in slots {
-                    *locked(&slot) = Some(Err(Arc::clone(&error)));
+                    slot.put(Turn::Done(Err(Arc::clone(&error))));
                 }
             }
         }

@@ -142,15 +142,16 @@ impl State {
         edited
     }
 
-    /// The file was written as [`State::to_text`] has it: from now on that is what was read.
-    pub fn written(&mut self) {
-        let text = self.to_text();
-        if let Ok(document) = Document::parse(self.document.file(), &text) {
-            self.document = document;
-        }
+    /// The file was written with this text, which [`State::to_text`] gave now or earlier: from
+    /// now on that is what was read. Counts that changed since stay changed.
+    pub fn written(&mut self, text: &str) {
+        let Ok(written) = State::parse(self.document.file(), text) else { return };
         for line in &mut self.lines {
-            line.read = line.count;
+            if let Some(count) = written.count(&line.profile) {
+                line.read = count;
+            }
         }
+        self.document = written.document;
     }
 
     /// The text of the file as it has to be now: a count that changed is the only difference.
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(state.to_text(), before);
         state.set(&name(profile), count);
         assert_eq!(state.to_text(), after);
-        state.written();
+        state.written(after);
         assert_eq!(state.to_text(), after);
     }
 

@@ -21,11 +21,18 @@ use lab::say;
 use lab::site::{Overrides, Ports, Site};
 use lab::vm::Machine;
 
-use crate::options::Options;
+use crate::options::{Options, Work};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = if options.stop { kept::stop() } else { run(&options) };
+    let done = match &options.work {
+        Some(Work::Storm(options)) => {
+            lab::storm::storm(options).map(|line| println!("storm: OK {line}"))
+        }
+        Some(Work::BenchServer(options)) => lab::bench::bench(options),
+        None if options.stop => kept::stop(),
+        None => run(&options),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use specs::facts::Firmware;
 
 /// Builds everything, PXE-boots a QEMU machine that installs itself, boots it from its disk and
@@ -21,6 +21,8 @@ use specs::facts::Firmware;
                   answered. Exit codes: 0 done, 2 wrong usage, 3 failed."
 )]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) work: Option<Work>,
     /// Leave the machine and its servers running, and print how to log in
     #[arg(long)]
     pub(crate) keep: bool,
@@ -47,6 +49,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', value_parser = size,
           default_value = "10G,5G")]
     pub(crate) disks: Vec<u64>,
+}
+
+/// Work without a machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Work {
+    Storm(lab::storm::Options),
+    BenchServer(lab::bench::Options),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

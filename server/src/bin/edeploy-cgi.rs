@@ -6,11 +6,14 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use server::cgi;
 use server::handle::{Application, chain};
 use server::request::Response;
+use server::resident::{self, Resident};
 use server::settings::DEFAULT_PATH;
 use tracing::error;
 
@@ -33,18 +36,59 @@ fn main() -> ExitCode {
     let max_body = application.settings().listener.max_body;
     let variable = |name: &str| std::env::var(name).ok();
     let response = match cgi::read_request(variable, io::stdin().lock(), max_body) {
-        Ok(request) => application.handle(&request),
-        Err(response) => response,
+        Ok(request) => {
+            if let Some(response) = resident::ask(&application.settings(), &request) {
+                respond(&response);
+                return ExitCode::SUCCESS;
+            }
+            application.handle(&request)
+        }
+        Err(response) => {
+            respond(&response);
+            return ExitCode::SUCCESS;
+        }
     };
+    outlive_the_request();
     respond(&response);
     release_client();
-    // The answer has left; the readable files may follow.
+    stay(&Arc::new(application));
+    ExitCode::SUCCESS
+}
+
+/// The answer has left. What this program knows by now is of use to those that come after it;
+/// the readable files follow as well.
+fn stay(application: &Arc<Application>) {
+    match Resident::begin(application) {
+        Ok(Some(resident)) => {
+            resident.stay(IDLE, || {
+                for store in application.stores() {
+                    if let Err(failure) = store.sync_if_behind() {
+                        error!(error = chain(&failure), "the readable files could not be written");
+                    }
+                }
+            });
+            resident.end();
+        }
+        Ok(None) => {}
+        Err(failure) => error!(error = %failure, "every CGI program has to do its own work"),
+    }
     for store in application.stores() {
         if let Err(failure) = store.sync_in_turn(SYNC_PAUSE) {
             error!(error = chain(&failure), "the readable files could not be written");
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// How long nobody has to come for the resident program to end.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Web servers end a CGI program with SIGTERM once its answer is complete (lighttpd does). This
+/// one has something left to do, and ends by itself soon after nobody needs it any more.
+fn outlive_the_request() {
+    let noted = Arc::new(AtomicBool::new(false));
+    if let Err(failure) = signal_hook::flag::register(signal_hook::consts::SIGTERM, noted) {
+        error!(error = %failure, "the web server may end this program before its work is done");
+    }
 }
 
 /// Closes standard output: the web server takes it for the end of the answer and does not keep

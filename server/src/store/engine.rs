@@ -3,17 +3,20 @@
 //! Everything here is called with the lock held. After any error the engine is thrown away and
 //! opened again: what is in memory is never believed over what is on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
-use specs::facts::Facts;
+use specs::cmdb::Entry;
 use specs::fleet::{Change, Decision, File, World};
 use specs::machine::Seconds;
 use specs::units::Name;
 use tracing::warn;
 
-use super::files::{Replacement, absent_as_none, ensure_folder};
+use super::files::ensure_folder;
 use super::journal::{Journal, Line, News};
 use super::sources::Sources;
+use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
 use crate::settings::Section;
 
@@ -26,29 +29,21 @@ pub(super) struct Engine {
     journal: Journal,
     /// Applied to the world, not in the journal yet.
     pending: Vec<Change>,
+    /// Digests of the CMDB entries that `pending` replaces.
+    replaced: Vec<String>,
     /// Whether something of `pending` was promised to someone.
     durable: bool,
     unwritten: Unwritten,
-}
-
-/// What the journal holds and the readable files do not yet.
-#[derive(Debug, Default)]
-struct Unwritten {
-    files: BTreeSet<File>,
-    records: BTreeSet<Name>,
-    /// By machine: the name to store them under, and the facts.
-    facts: BTreeMap<Name, (Name, Facts)>,
-    anything: bool,
 }
 
 impl Engine {
     /// Reads everything: records, files, and what the journal knows beyond them.
     pub(super) fn open(section: &Section) -> Result<Engine, StoreError> {
         let private = section.private_dir();
-        ensure_folder(&machines_dir(section))
+        ensure_folder(&records::folder(section))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
-        let world = World::new(records::read_all(&machines_dir(section))?);
+        let world = World::new(records::read_all(&records::folder(section))?);
         let sources = Sources::open(section)?;
         let News::Lines(lines) = journal.read_new()? else {
             return Err(StoreError::Broken(format!(
@@ -63,13 +58,17 @@ impl Engine {
             sources,
             journal,
             pending: Vec::new(),
+            replaced: Vec::new(),
             durable: false,
             unwritten: Unwritten::default(),
         };
         let cmdbs = engine.sources.refresh(&mut engine.world)?;
-        // What stands before the last `Written` is in the files that were just read.
-        let written = lines.iter().rposition(|line| *line == Line::Written);
-        engine.replay(lines.into_iter().skip(written.map_or(0, |position| position + 1)));
+        // What stands before that is in the files that were just read.
+        let written = lines.iter().rev().find_map(|(_, line)| match line {
+            Line::Written { offset } => Some(*offset),
+            Line::Batch { .. } | Line::Writing { .. } => None,
+        });
+        engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
         engine.reconcile(&cmdbs);
         Ok(engine)
     }
@@ -95,8 +94,12 @@ impl Engine {
 
     /// Makes changes true in memory; [`Engine::commit`] stores them.
     pub(super) fn apply(&mut self, changes: &[Change], durable: bool) {
+        let at = self.journal.position();
         for change in changes {
-            self.apply_one(change);
+            if let Change::Entry { profile, position, .. } = change {
+                self.replaced.push(self.entry_digest(profile, *position));
+            }
+            self.apply_one(change, at);
         }
         self.pending.extend_from_slice(changes);
         self.durable |= durable;
@@ -109,140 +112,149 @@ impl Engine {
         }
         let changes = std::mem::take(&mut self.pending);
         let durable = std::mem::take(&mut self.durable);
-        self.journal.append(&Line::Batch { at: now, changes }, durable)?;
+        let replaced = std::mem::take(&mut self.replaced);
+        self.journal.append(&Line::Batch { at: now, changes, replaced }, durable)?;
         Ok(())
     }
 
     /// Whether the readable files lag behind the journal.
     pub(super) fn is_behind(&self) -> bool {
-        self.unwritten.anything
+        !self.unwritten.is_empty()
     }
 
-    /// Brings the readable files up to date.
-    pub(super) fn write_files(&mut self) -> Result<(), StoreError> {
+    /// What the readable files lack; `None` when that is nothing.
+    pub(super) fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
         self.commit(super::now())?;
-        if !self.unwritten.anything {
-            return Ok(());
+        if self.unwritten.is_empty() {
+            return Ok(None);
         }
-        let files: BTreeSet<File> = self
-            .unwritten
-            .files
-            .iter()
-            .filter(|file| self.sources.is_writable(file))
-            .cloned()
-            .collect();
-        let mut replacement = Replacement::default();
-        for file in &files {
-            self.write_file(file, &mut replacement)?;
+        let mut files = Vec::new();
+        let mut kept = BTreeSet::new();
+        for file in self.unwritten.files.keys() {
+            // A file that cannot be written because an admin broke it stays in the journal.
+            if !self.sources.is_writable(file) {
+                kept.insert(file.clone());
+            } else if let Some(text) = self.world.text(file) {
+                let original = match file {
+                    File::Cmdb(profile) => {
+                        self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
+                    }
+                    _ => None,
+                };
+                files.push(FileText {
+                    file: file.clone(),
+                    path: self.sources.written_path(file),
+                    replaces: self.sources.version(file),
+                    text,
+                    original: original.map(str::to_owned),
+                });
+            }
         }
-        if !files.is_empty() {
-            self.sources.write_origins(&files, &mut replacement)?;
-        }
-        let forgotten = self.write_records(&mut replacement)?;
+        let record = |id: &Name| (id.clone(), self.world.census.get(id).cloned());
+        let facts = self.unwritten.facts.values();
+        Ok(Some(Snapshot {
+            token: self.journal.token().to_owned(),
+            offset: self.journal.position(),
+            files,
+            kept,
+            records: self.unwritten.records.keys().map(record).collect(),
+            facts: facts.map(|(_, name, facts)| (name.clone(), Arc::clone(facts))).collect(),
+        }))
+    }
+
+    /// Puts the files of a snapshot in their places, those excepted that an admin has edited
+    /// since.
+    pub(super) fn place(&mut self, prepared: Prepared) -> Result<Placed, StoreError> {
+        let Prepared { token, offset, files, mut kept, replacement, digests, mut folders } =
+            prepared;
         let failed = |source| StoreError::Io { path: self.section.private_dir(), source };
-        replacement.commit().map_err(failed)?;
-        for path in forgotten {
-            absent_as_none(std::fs::remove_file(path)).map_err(failed)?;
+        let same_journal = self.journal.token() == token;
+        let untouched = |text: &&FileText| {
+            same_journal
+                && self.sources.is_writable(&text.file)
+                && self.sources.version(&text.file) == text.replaces
+        };
+        let (placed, edited): (Vec<&FileText>, Vec<&FileText>) = files.iter().partition(untouched);
+        kept.extend(edited.iter().map(|text| text.file.clone()));
+        if !placed.is_empty() {
+            self.journal.append(&Line::Writing { files: digests }, false)?;
+            let paths: BTreeSet<&Path> = placed.iter().map(|text| text.path.as_path()).collect();
+            let renamed = replacement.put_in_place(|path| paths.contains(path)).map_err(failed)?;
+            folders.extend(renamed);
+            for text in &placed {
+                self.world.written(&text.file, &text.text);
+                self.sources.written(&text.file)?;
+            }
+            let names = placed.iter().map(|text| &text.file);
+            if let Some(replacement) = self.sources.write_origins(names)? {
+                replacement.commit().map_err(failed)?;
+            }
         }
-        for file in &files {
-            self.world.written(file);
-            self.sources.written(file)?;
-        }
-        // A file that cannot be written because an admin broke it stays in the journal.
-        if files.len() < self.unwritten.files.len() {
-            self.unwritten.records.clear();
-            self.unwritten.facts.clear();
-            self.unwritten.files.retain(|file| !files.contains(file));
+        Ok(Placed { token, offset, kept, folders })
+    }
+
+    /// Takes note that the files hold everything up to the snapshot.
+    pub(super) fn note_written(&mut self, placed: &Placed) -> Result<(), StoreError> {
+        if self.journal.token() != placed.token {
             return Ok(());
         }
-        self.unwritten = Unwritten::default();
-        let fresh = super::random_token()?;
-        self.journal.written(|| fresh.clone())?;
+        self.unwritten.written(placed.offset, &placed.kept);
+        // What an admin's edit kept out of a file is only in the journal.
+        if placed.kept.is_empty() {
+            let fresh = super::random_token()?;
+            let caught_up = self.unwritten.is_empty();
+            self.journal.written(placed.offset, caught_up, || fresh.clone())?;
+        }
         Ok(())
     }
 
-    fn write_file(&self, file: &File, replacement: &mut Replacement) -> Result<(), StoreError> {
-        let Some(text) = self.world.text(file) else { return Ok(()) };
-        let path = self.sources.written_path(file);
-        let failed = |source| StoreError::Io { path: path.clone(), source };
-        if let File::Cmdb(profile) = file
-            && let Some(generated) = self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
-        {
-            // What an admin wrote as `generate(…)` is kept beside the list it became.
-            let mut original = path.clone().into_os_string();
-            original.push(".orig");
-            let kept = absent_as_none(std::fs::read(&original)).map_err(failed)?;
-            if kept.as_deref() != Some(generated.as_bytes()) {
-                replacement.write(original.as_ref(), generated.as_bytes()).map_err(failed)?;
-            }
-        }
-        replacement.write(&path, text.as_bytes()).map_err(failed)
-    }
-
-    /// Writes records and facts; returns the files of forgotten machines, to be removed.
-    fn write_records(
-        &self,
-        replacement: &mut Replacement,
-    ) -> Result<Vec<std::path::PathBuf>, StoreError> {
-        let mut forgotten = Vec::new();
-        for machine in &self.unwritten.records {
-            let path = records::path(&machines_dir(&self.section), machine);
-            let failed = |source| StoreError::Io { path: path.clone(), source };
-            match self.world.census.get(machine) {
-                Some(record) => {
-                    let text = records::text(record).map_err(failed)?;
-                    replacement.write(&path, text.as_bytes()).map_err(failed)?;
-                }
-                None => {
-                    forgotten.push(path);
-                    forgotten.push(records::facts_path(&self.section.hw_dir, machine));
-                }
-            }
-        }
-        let hw_dir = &self.section.hw_dir;
-        if !self.unwritten.facts.is_empty() {
-            ensure_folder(hw_dir)
-                .map_err(|source| StoreError::Io { path: hw_dir.clone(), source })?;
-        }
-        for (name, facts) in self.unwritten.facts.values() {
-            let path = records::facts_path(hw_dir, name);
-            replacement
-                .write(&path, records::facts_text(facts).as_bytes())
-                .map_err(|source| StoreError::Io { path, source })?;
-        }
-        Ok(forgotten)
-    }
-
-    fn replay(&mut self, lines: impl IntoIterator<Item = Line>) {
-        for line in lines {
+    fn replay(&mut self, lines: impl IntoIterator<Item = (u64, Line)>) {
+        for (at, line) in lines {
             match line {
-                Line::Batch { changes, .. } => {
-                    for change in &changes {
-                        self.apply_one(change);
-                    }
-                }
-                Line::Written => {
-                    for file in &std::mem::take(&mut self.unwritten).files {
-                        self.world.written(file);
-                    }
-                }
+                Line::Batch { changes, replaced, .. } => self.replay_batch(&changes, replaced, at),
+                Line::Writing { files } => self.sources.expect(files),
+                Line::Written { offset } => self.unwritten.written(offset, &BTreeSet::new()),
             }
         }
     }
 
-    fn apply_one(&mut self, change: &Change) {
-        self.unwritten.files.extend(self.world.apply(change));
-        self.unwritten.anything = true;
+    /// A position in a CMDB says nothing once an admin has sorted the file: an entry that is not
+    /// the one that was replaced, nor what it became, is left alone. [`Engine::reconcile`] finds
+    /// the entries of machines by their content.
+    fn replay_batch(&mut self, changes: &[Change], replaced: Vec<String>, at: u64) {
+        let mut replaced = replaced.into_iter();
+        for change in changes {
+            if let Change::Entry { profile, position, entry, .. } = change {
+                let here = self.entry_digest(profile, *position);
+                let known = [replaced.next().unwrap_or_default(), digest(Some(entry))];
+                if !known.contains(&here) {
+                    warn!(%profile, position, "the CMDB was edited before this entry was written");
+                    continue;
+                }
+            }
+            self.apply_one(change, at);
+        }
+    }
+
+    fn entry_digest(&self, profile: &Name, position: usize) -> String {
+        digest(self.world.cmdb(profile).and_then(|cmdb| cmdb.entry(position)).as_ref())
+    }
+
+    fn apply_one(&mut self, change: &Change, at: u64) {
+        if let Some(file) = self.world.apply(change) {
+            self.unwritten.files.insert(file, at);
+        }
         match change {
             Change::Record { record } => {
-                self.unwritten.records.insert(record.id.clone());
+                self.unwritten.records.insert(record.id.clone(), at);
             }
             Change::Forget { machine } => {
-                self.unwritten.records.insert(machine.clone());
+                self.unwritten.records.insert(machine.clone(), at);
                 self.unwritten.facts.remove(machine);
             }
             Change::Facts { machine, name, facts } => {
-                self.unwritten.facts.insert(machine.clone(), (name.clone(), facts.clone()));
+                let facts = (at, name.clone(), Arc::new(facts.clone()));
+                self.unwritten.facts.insert(machine.clone(), facts);
             }
             Change::Count { .. } | Change::Entry { .. } => {}
         }
@@ -272,12 +284,14 @@ impl Engine {
     }
 }
 
+/// What tells one entry of a CMDB from another.
+fn digest(entry: Option<&Entry>) -> String {
+    let text = format!("{:?}", entry.map(|entry| &entry.fields));
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+}
+
 /// Name of the journal in the private folder.
 const JOURNAL: &str = "journal";
-
-fn machines_dir(section: &Section) -> std::path::PathBuf {
-    section.private_dir().join("machines")
-}
 
 fn open_journal(section: &Section) -> Result<Journal, StoreError> {
     let fresh = super::random_token()?;

@@ -1,9 +1,11 @@
 //! Files as the store reads and writes them: recognised by identity, replaced atomically.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +48,13 @@ pub(crate) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> 
 #[derive(Debug, Default)]
 pub(crate) struct Replacement {
     /// Temporary path and final path.
-    pending: Vec<(std::path::PathBuf, std::path::PathBuf)>,
+    pending: Vec<(PathBuf, PathBuf)>,
 }
+
+/// Fewer files than this are synced one after the other.
+const FEW: usize = 8;
+/// Threads that sync many files: they wait, and do not work.
+const SYNCERS: usize = 8;
 
 /// The suffix of files that are being written. A leftover of a kill is overwritten.
 const TEMPORARY: &str = ".edeploy-new";
@@ -58,7 +65,7 @@ impl Replacement {
     pub(crate) fn write(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
-        let temporary = std::path::PathBuf::from(temporary);
+        let temporary = PathBuf::from(temporary);
         let old = absent_as_none(std::fs::metadata(path))?;
         let mode = old.as_ref().map_or(0o640, |old| old.permissions().mode() & 0o7777);
         // Listed first: it is removed again even when writing it fails half-way.
@@ -77,25 +84,57 @@ impl Replacement {
     }
 
     /// Puts all of them in their places.
-    pub(crate) fn commit(mut self) -> io::Result<()> {
-        let mut folders: Vec<std::path::PathBuf> = Vec::new();
+    pub(crate) fn commit(self) -> io::Result<()> {
+        self.sync()?;
+        sync_folders(&self.put_in_place(|_| true)?)
+    }
+
+    /// Syncs what was written. Many at once wait for one commit of the file system together;
+    /// `syncfs` would wait for whatever else is being written to it.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let sync = |(temporary, _): &(PathBuf, PathBuf)| File::open(temporary)?.sync_all();
+        if self.pending.len() < FEW {
+            return self.pending.iter().try_for_each(sync);
+        }
+        let next = AtomicUsize::new(0);
+        let work = || -> io::Result<()> {
+            while let Some(pair) = self.pending.get(next.fetch_add(1, Ordering::Relaxed)) {
+                sync(pair)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..SYNCERS).map(|_| scope.spawn(work)).collect();
+            let ended = threads.into_iter().map(|thread| thread.join());
+            let panicked = |_| io::Error::other("a thread that syncs files panicked");
+            ended.map(|result| result.map_err(panicked).flatten()).collect()
+        })
+    }
+
+    /// Renames those that are wanted to their places, the others are dropped. The folders that
+    /// have to be synced.
+    pub(crate) fn put_in_place(
+        mut self,
+        wanted: impl Fn(&Path) -> bool,
+    ) -> io::Result<BTreeSet<PathBuf>> {
+        let mut folders = BTreeSet::new();
         for (temporary, path) in &self.pending {
-            // The first of these commits what all were written with; the others find it done.
-            // `syncfs` would wait for whatever else is being written to the file system.
-            File::open(temporary)?.sync_all()?;
-            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-            if !folders.contains(&folder) {
-                folders.push(folder);
+            if wanted(path) {
+                std::fs::rename(temporary, path)?;
+                let folder = path.parent().unwrap_or(Path::new("/"));
+                if !folders.contains(folder) {
+                    folders.insert(folder.to_owned());
+                }
             }
         }
-        for (temporary, path) in std::mem::take(&mut self.pending) {
-            std::fs::rename(temporary, path)?;
-        }
-        for folder in folders {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        self.pending.retain(|(_, path)| !wanted(path));
+        Ok(folders)
     }
+}
+
+/// Makes renames in these folders last.
+pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> io::Result<()> {
+    folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
 /// Gives what root made to the owner of the folder it is in, so that an operator's command does

@@ -5,10 +5,12 @@
 //! one, of which no reply left (it is cut off), or damage to what was promised (an error).
 //! Changes state values after, so that reading a line twice does no harm.
 //!
-//! A `written` line says that the readable files hold everything before it. Once the journal has
-//! grown large and the files are written, a new one takes its place: other processes notice by
-//! the token in its first line. All of it happens under the lock.
+//! A `written` line says up to which byte the readable files hold everything: they are written
+//! while the journal goes on. Once the journal has grown large and the files have caught up, a
+//! new one takes its place: other processes notice by the token in its first line. All of it
+//! happens under the lock.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -38,9 +40,21 @@ pub(super) enum Line {
         at: Seconds,
         /// In the order in which to apply them.
         changes: Vec<Change>,
+        /// For each change of a CMDB entry, in order: digest of the entry that it replaces.
+        #[serde(default)]
+        replaced: Vec<String>,
     },
-    /// The readable files hold everything before this line.
-    Written,
+    /// These files are about to be put in their places, as someone wrote them: file name to
+    /// digest of the text. Whoever finds such a text does not take it for an admin's edit.
+    Writing {
+        /// By file name.
+        files: BTreeMap<String, String>,
+    },
+    /// The readable files hold everything that stands in the journal before `offset`.
+    Written {
+        /// In bytes.
+        offset: u64,
+    },
 }
 
 /// The journal, opened and read up to `position`.
@@ -55,8 +69,8 @@ pub(super) struct Journal {
 /// What reading found.
 #[derive(Debug, PartialEq)]
 pub(super) enum News {
-    /// These lines were added, by this process or others.
-    Lines(Vec<Line>),
+    /// These lines were added, by this process or others; each with the byte it begins at.
+    Lines(Vec<(u64, Line)>),
     /// Another journal took this one's place: all that was read before has to be read again.
     Replaced,
 }
@@ -138,13 +152,13 @@ impl Journal {
         let length = usize::try_from(end - self.position).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, self.position).map_err(failed)?;
-        let (lines, understood) = parse(&bytes);
+        let (lines, understood) = parse(&bytes, self.position);
         if understood < bytes.len() {
             let rest = &bytes[understood..];
             let offset = self.position + understood as u64;
             // What was promised is followed by something; what was not, is the last line.
             let line_end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len() - 1);
-            if !parse(&rest[line_end + 1..]).0.is_empty() {
+            if !parse(&rest[line_end + 1..], 0).0.is_empty() {
                 return Err(JournalError::Damaged { path: self.path.clone(), offset });
             }
             self.file.set_len(offset).map_err(failed)?;
@@ -176,10 +190,26 @@ impl Journal {
         }
     }
 
-    /// Notes that the readable files hold everything; begins a new journal when this one is long.
-    pub(super) fn written(&mut self, fresh: impl Fn() -> Token) -> Result<(), JournalError> {
-        if self.position <= MAX_JOURNAL {
-            return self.append(&Line::Written, false);
+    /// Where the next line will begin.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What tells this journal from the one before it.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Notes that the readable files hold everything before `offset`. Begins a new journal when
+    /// this one is long and `caught_up`: nothing in it is missing in the files.
+    pub(super) fn written(
+        &mut self,
+        offset: u64,
+        caught_up: bool,
+        fresh: impl Fn() -> Token,
+    ) -> Result<(), JournalError> {
+        if self.position <= MAX_JOURNAL || !caught_up {
+            return self.append(&Line::Written { offset }, false);
         }
         *self = Journal::begin(&self.path, &fresh())
             .map_err(|source| JournalError::Io { path: self.path.clone(), source })?;
@@ -214,8 +244,9 @@ fn checksum(json: &[u8]) -> String {
     blake3::hash(json).to_hex()[..CHECKSUM].to_owned()
 }
 
-/// The intact lines at the beginning, and how many bytes they are.
-fn parse(bytes: &[u8]) -> (Vec<Line>, usize) {
+/// The intact lines at the beginning, each with its place in a journal of which these bytes
+/// begin at `start`, and how many bytes they are.
+fn parse(bytes: &[u8], start: u64) -> (Vec<(u64, Line)>, usize) {
     let mut lines = Vec::new();
     let mut understood = 0;
     while let Some(length) = bytes[understood..].iter().position(|byte| *byte == b'\n') {
@@ -224,7 +255,7 @@ fn parse(bytes: &[u8]) -> (Vec<Line>, usize) {
             .get(CHECKSUM + 1..)
             .filter(|json| raw[..CHECKSUM] == *checksum(json).as_bytes() && raw[CHECKSUM] == b' ');
         let Some(line) = intact.and_then(|json| serde_json::from_slice(json).ok()) else { break };
-        lines.push(line);
+        lines.push((start + understood as u64, line));
         understood += length + 1;
     }
     (lines, understood)
@@ -242,7 +273,16 @@ mod tests {
 
     fn batch(left: i64) -> Line {
         let profile = "vm".parse().unwrap();
-        Line::Batch { at: 5, changes: vec![Change::Count { profile, count: Count::Left(left) }] }
+        Line::Batch {
+            at: 5,
+            changes: vec![Change::Count { profile, count: Count::Left(left) }],
+            replaced: vec![],
+        }
+    }
+
+    fn lines_of(journal: &mut Journal) -> Vec<Line> {
+        let News::Lines(lines) = journal.read_new().unwrap() else { panic!("replaced") };
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 
     #[test]
@@ -262,14 +302,11 @@ mod tests {
             let mut reopened = Journal::open(&path, token).unwrap();
             let complete = ends.iter().filter(|end| **end <= length).count() - 1;
             let expected: Vec<Line> = [3, 2, 1][..complete].iter().map(|n| batch(*n)).collect();
-            assert_eq!(reopened.read_new().unwrap(), News::Lines(expected), "{length}");
+            assert_eq!(lines_of(&mut reopened), expected, "{length}");
             // And it goes on from there.
             reopened.append(&batch(9), true).unwrap();
-            let News::Lines(lines) = Journal::open(&path, token).unwrap().read_new().unwrap()
-            else {
-                panic!("replaced")
-            };
-            assert_eq!(lines.len(), complete + 1);
+            let mut again = Journal::open(&path, token).unwrap();
+            assert_eq!(lines_of(&mut again).len(), complete + 1);
         }
     }
 
@@ -295,11 +332,11 @@ mod tests {
         let mut one = Journal::open(&path, token).unwrap();
         let mut two = Journal::open(&path, token).unwrap();
         one.append(&batch(3), true).unwrap();
-        assert_eq!(two.read_new().unwrap(), News::Lines(vec![batch(3)]));
+        assert_eq!(lines_of(&mut two), [batch(3)]);
         two.append(&batch(2), true).unwrap();
-        assert_eq!(one.read_new().unwrap(), News::Lines(vec![batch(2)]));
+        assert_eq!(lines_of(&mut one), [batch(2)]);
         one.position = MAX_JOURNAL + 1;
-        one.written(|| Token::from_bytes([8; 16])).unwrap();
+        one.written(0, true, || Token::from_bytes([8; 16])).unwrap();
         assert_eq!(two.read_new().unwrap(), News::Replaced);
         assert_eq!(one.read_new().unwrap(), News::Lines(vec![]));
     }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// The lock file, opened.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
     turnstile: File,
 }
@@ -34,7 +34,7 @@ pub(super) struct Lock {
 pub(super) struct LockGuard<'a>(&'a File);
 
 impl Lock {
-    pub(super) fn open(path: &Path) -> io::Result<Lock> {
+    pub(crate) fn open(path: &Path) -> io::Result<Lock> {
         if let Some(folder) = path.parent() {
             ensure_folder(folder)?;
         }
@@ -64,8 +64,14 @@ impl Lock {
 }
 
 impl Lock {
+    /// Holds the lock until the value is dropped.
+    pub(super) fn hold(self) -> io::Result<Lock> {
+        take(&self.file, Instant::now() + LOCK_DEADLINE)?;
+        Ok(self)
+    }
+
     /// Holds the lock until the value is dropped; `None` when someone else does already.
-    pub(super) fn try_hold(self) -> io::Result<Option<Lock>> {
+    pub(crate) fn try_hold(self) -> io::Result<Option<Lock>> {
         match self.file.try_lock_exclusive() {
             Ok(()) => Ok(Some(self)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

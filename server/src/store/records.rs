@@ -13,9 +13,15 @@ use specs::wire::{ron_options, to_ron};
 
 use super::StoreError;
 use super::files::absent_as_none;
+use crate::settings::Section;
 
 /// Extension of a record's file.
 const EXTENSION: &str = "ron";
+
+/// The folder of the records.
+pub(super) fn folder(section: &Section) -> PathBuf {
+    section.private_dir().join("machines")
+}
 
 /// Where the record of a machine is.
 pub(super) fn path(folder: &Path, machine: &Name) -> PathBuf {

@@ -34,6 +34,8 @@ pub(super) struct Sources {
     seen: BTreeMap<File, Seen>,
     /// File name to digest of the CONFIGDIR text that the copy in STATEDIR was made from.
     origins: BTreeMap<String, String>,
+    /// File name to digest of the text that some process wrote last.
+    expected: BTreeMap<String, String>,
 }
 
 /// One file as it was last looked at.
@@ -62,6 +64,7 @@ impl Sources {
             origins_path,
             seen: BTreeMap::new(),
             origins,
+            expected: BTreeMap::new(),
         })
     }
 
@@ -116,11 +119,13 @@ impl Sources {
         }
         let mut seen =
             Seen { configured: configured_id, written: written_id, digest, broken: false };
-        let ours =
-            !first_time && world.text(file).is_some_and(|t| Some(t.as_bytes()) == bytes.as_deref());
-        if ours {
-            // Another process wrote what this one would have written.
-            world.written(file);
+        // What another process wrote may lag behind what this one knows, and is no edit.
+        let ours = bytes.as_deref().filter(|bytes| {
+            !first_time && self.expected.get(&file.to_string()) == Some(&text_digest(bytes))
+        });
+        let is_ours = ours.is_some();
+        if let Some(text) = ours.and_then(|bytes| str::from_utf8(bytes).ok()) {
+            world.written(file, text);
         } else if let Err(findings) = world.read(file, bytes.as_deref()) {
             seen.broken = true;
             self.keep_or_break(world, file, findings, first_time, was_broken);
@@ -128,7 +133,7 @@ impl Sources {
             info!(%file, "read again after it changed");
         }
         self.seen.insert(file.clone(), seen);
-        Ok(!ours)
+        Ok(!is_ours)
     }
 
     /// Decides what a broken file means: its last good version for a moment, then a refusal.
@@ -177,24 +182,42 @@ impl Sources {
         self.config_dir.join(file.to_string())
     }
 
-    /// Adds to a replacement what has to be known of these files once they are written.
-    pub(super) fn write_origins(
+    /// The version of a file that would be replaced by writing it.
+    pub(super) fn version(&self, file: &File) -> Option<FileId> {
+        let seen = self.seen.get(file)?;
+        // With a STATEDIR an edit shows in CONFIGDIR: both have to be as they were.
+        if self.config_dir == self.written_dir { seen.written } else { seen.configured }
+    }
+
+    /// Takes note of what some process is about to write.
+    pub(super) fn expect(&mut self, files: BTreeMap<String, String>) {
+        self.expected.extend(files);
+    }
+
+    /// The file that says what the rewritten copies were made from, when there is one to write.
+    pub(super) fn write_origins<'a>(
         &mut self,
-        files: &BTreeSet<File>,
-        replacement: &mut Replacement,
-    ) -> Result<(), StoreError> {
+        files: impl Iterator<Item = &'a File>,
+    ) -> Result<Option<Replacement>, StoreError> {
         if self.config_dir == self.written_dir {
-            return Ok(());
+            return Ok(None);
         }
+        let mut changed = false;
         for file in files {
             if let Some(digest) = self.seen.get(file).and_then(|seen| seen.digest.clone()) {
-                self.origins.insert(file.to_string(), digest);
+                let earlier = self.origins.insert(file.to_string(), digest.clone());
+                changed |= earlier != Some(digest);
             }
+        }
+        if !changed {
+            return Ok(None);
         }
         let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
         let text =
             serde_json::to_vec_pretty(&self.origins).map_err(|error| failed(error.into()))?;
-        replacement.write(&self.origins_path, &text).map_err(failed)
+        let mut replacement = Replacement::default();
+        replacement.write(&self.origins_path, &text).map_err(failed)?;
+        Ok(Some(replacement))
     }
 
     /// Takes note that this process wrote a file.
@@ -212,6 +235,7 @@ impl Sources {
     }
 }
 
-fn text_digest(text: &[u8]) -> String {
+/// What tells one text from another.
+pub(super) fn text_digest(text: &[u8]) -> String {
     blake3::hash(text).to_hex().to_string()
 }

@@ -9,6 +9,7 @@
 mod crash;
 mod deployment;
 mod faults;
+mod order;
 mod processes;
 mod protocol;
 mod scenarios;

@@ -16,6 +16,10 @@ use crate::deployment::{BOUNDARY, Deployment, form_body, machine, profiles};
 pub(crate) struct Process(Child);
 
 impl Process {
+    pub(crate) fn of(child: Child) -> Process {
+        Process(child)
+    }
+
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let id = i32::try_from(self.0.id()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).unwrap();
@@ -65,15 +69,26 @@ pub(crate) fn serve(deployment: &Deployment, shell: &str) -> (Process, SocketAdd
 /// Status and body of an upload; `None` when the server died before it answered.
 pub(crate) fn try_upload(address: SocketAddr, path: &str, facts: &Value) -> Option<(u16, Value)> {
     let body = form_body(&[("file", Some("facts.json"), facts.to_string().as_bytes())]);
+    let form = format!("multipart/form-data; boundary={BOUNDARY}");
+    try_post(address, path, &form, &body)
+}
+
+/// As [`try_upload`], with any body.
+pub(crate) fn try_post(
+    address: SocketAddr,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAccept: application/json\r\n\
-         Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {}\r\n\r\n",
+         Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(&body).ok()?;
+    stream.write_all(body).ok()?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply).ok()?;
     let status = reply.split(' ').nth(1)?.parse().ok()?;
@@ -162,6 +177,77 @@ fn both_fronts_at_once_give_every_entry_to_one_machine() {
     assert_eq!(server.wait(), Some(0));
     assert_eq!(deployment.count(), "0");
     assert_eq!(deployment.used(), names);
+}
+
+#[test]
+fn a_resident_process_that_is_killed_costs_no_answer() {
+    const CGI: &str = "/cgi-bin/edeploy/upload";
+    let deployment = Deployment::sized(9);
+    let Some((_web, cgi)) = web_server(&deployment) else { return };
+    let socket = deployment.path("config/.edeploy/resident");
+    for n in 0..3 {
+        // The server answers for the CGI programs, is killed, and leaves its socket behind.
+        let (server, _) = serve(&deployment, "");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let answers = || answers_at(&socket);
+        while !answers() {
+            assert!(Instant::now() < deadline, "serve does not take over");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for machine_number in [3 * n, 3 * n + 1] {
+            let (status, body) = try_upload(cgi, CGI, &machine(machine_number)).unwrap();
+            assert_eq!(status, 200, "{body}");
+        }
+        server.signal(nix::sys::signal::Signal::SIGKILL);
+        drop(server);
+        let (status, body) = try_upload(cgi, CGI, &machine(3 * n + 2)).unwrap();
+        assert_eq!(status, 200, "{body}");
+    }
+    let (status, body) = try_upload(cgi, CGI, &machine(99)).unwrap();
+    assert_eq!(status, 409, "{body}");
+    // The CGI program that stayed writes the files and goes.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while deployment.used().len() < 9 || answers_at(&socket) {
+        assert!(Instant::now() < deadline, "{} entries used", deployment.used().len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(deployment.count(), "0");
+}
+
+#[test]
+fn a_socket_that_is_handed_over_is_served() {
+    let deployment = Deployment::sized(2);
+    // As systemd does it: descriptor 3, and the id of the process that is to take it.
+    let script = "import os, socket, sys\n\
+                  listener = socket.create_server(('127.0.0.1', 0))\n\
+                  print(listener.getsockname()[1], flush=True)\n\
+                  listener.fileno() == 3 or os.dup2(listener.fileno(), 3)\n\
+                  os.set_inheritable(3, True)\n\
+                  os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
+                  os.execv(sys.argv[1], [sys.argv[1], 'serve', '--config', sys.argv[2]])\n";
+    let child = command("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_edeploy-server")])
+        .arg(deployment.path("edeploy.conf"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        assert!(std::env::var_os("CI").is_none(), "python3 is not installed");
+        eprintln!("SKIPPED: python3 is not installed");
+        return;
+    };
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let mut server = Process(child);
+    let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
+    let (status, body) = try_upload(address, "/upload", &machine(1)).unwrap();
+    assert_eq!((status, body["plan"]["plan"]["hostname"].as_str()), (200, Some("m0")));
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+fn answers_at(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
 #[test]

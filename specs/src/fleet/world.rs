@@ -156,10 +156,10 @@ impl World {
         }
     }
 
-    /// Tells that a file was written as [`World::text`] has it.
-    pub fn written(&mut self, file: &File) {
+    /// Tells that a file was written with this text, which [`World::text`] gave now or earlier.
+    pub fn written(&mut self, file: &File, text: &str) {
         if let (File::State, Some(state)) = (file, self.state.good_mut()) {
-            state.written();
+            state.written(text);
         }
     }
 

@@ -83,7 +83,8 @@ fn a_count_edited_by_hand_keeps_what_is_not_written_yet() {
     hall.plan(&machine(&mac(1), "A1"));
     hall.edit("state", "[('vm', 10)]");
     assert_eq!(hall.counts(), "vm=9");
-    hall.world.written(&specs::fleet::File::State);
+    let text = hall.text("state");
+    hall.world.written(&specs::fleet::File::State, &text);
     hall.edit("state", "[('vm', 10)]");
     assert_eq!(hall.counts(), "vm=10");
 }

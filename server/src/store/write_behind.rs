@@ -1,0 +1,162 @@
+//! Brings the readable files up to date while requests go on.
+//!
+//! What has to be written is copied under the lock, with the byte of the journal up to which it
+//! is true. Rendering, writing and syncing happen without the lock; it is taken again for the
+//! renames of `state` and CMDBs, so that an admin's edit that came meanwhile is noticed and not
+//! overwritten, and for the line in the journal that says how far the files have come. One
+//! process at a time does this: it holds the lock `syncer`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use specs::facts::Facts;
+use specs::fleet::File;
+use specs::machine::Record;
+use specs::units::Name;
+
+use super::files::{FileId, Replacement, absent_as_none, ensure_folder};
+use super::sources::text_digest;
+use super::{StoreError, records};
+use crate::settings::Section;
+
+/// What the journal holds and the readable files do not yet: each with the byte at which the
+/// line of its last change begins.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    pub(super) files: BTreeMap<File, u64>,
+    pub(super) records: BTreeMap<Name, u64>,
+    /// By machine: the name to store them under, and the facts.
+    pub(super) facts: BTreeMap<Name, (u64, Name, Arc<Facts>)>,
+}
+
+impl Unwritten {
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.records.is_empty() && self.facts.is_empty()
+    }
+
+    /// Everything before this byte was written; `kept` files were not.
+    pub(super) fn written(&mut self, offset: u64, kept: &BTreeSet<File>) {
+        self.files.retain(|file, at| *at >= offset || kept.contains(file));
+        self.records.retain(|_, at| *at >= offset);
+        self.facts.retain(|_, (at, ..)| *at >= offset);
+    }
+}
+
+/// The world up to a byte of a journal, as far as it is not in the files.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// The journal it was taken from.
+    pub(super) token: String,
+    /// Everything before this byte is in it.
+    pub(super) offset: u64,
+    pub(super) files: Vec<FileText>,
+    /// Files that lag and cannot be written: an admin broke them.
+    pub(super) kept: BTreeSet<File>,
+    /// `None`: the machine was forgotten.
+    pub(super) records: Vec<(Name, Option<Record>)>,
+    pub(super) facts: Vec<(Name, Arc<Facts>)>,
+}
+
+/// A file as it has to be.
+#[derive(Debug)]
+pub(super) struct FileText {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    /// The version that will be replaced.
+    pub(super) replaces: Option<FileId>,
+    pub(super) text: String,
+    /// What an admin wrote as `generate(…)`, kept beside the list it became.
+    pub(super) original: Option<String>,
+}
+
+/// A snapshot whose machines are in their places, and whose files lie synced beside theirs.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) token: String,
+    pub(super) offset: u64,
+    pub(super) files: Vec<FileText>,
+    pub(super) kept: BTreeSet<File>,
+    pub(super) replacement: Replacement,
+    /// File name to digest.
+    pub(super) digests: BTreeMap<String, String>,
+    /// Folders whose renames are not synced yet.
+    pub(super) folders: BTreeSet<PathBuf>,
+}
+
+/// Everything is in its place.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) token: String,
+    pub(super) offset: u64,
+    pub(super) kept: BTreeSet<File>,
+    pub(super) folders: BTreeSet<PathBuf>,
+}
+
+impl Snapshot {
+    /// Writes all of it, without the lock.
+    pub(super) fn write(self, section: &Section) -> Result<Prepared, StoreError> {
+        let folders = write_machines(section, &self.records, &self.facts)?;
+        let mut replacement = Replacement::default();
+        let mut digests = BTreeMap::new();
+        for FileText { file, path, text, original, .. } in &self.files {
+            let failed = |source| StoreError::Io { path: path.clone(), source };
+            if let Some(original) = original {
+                let mut kept = path.clone().into_os_string();
+                kept.push(".orig");
+                let there = absent_as_none(std::fs::read(&kept)).map_err(failed)?;
+                if there.as_deref() != Some(original.as_bytes()) {
+                    let mut kept_file = Replacement::default();
+                    kept_file.write(kept.as_ref(), original.as_bytes()).map_err(failed)?;
+                    kept_file.commit().map_err(failed)?;
+                }
+            }
+            replacement.write(path, text.as_bytes()).map_err(failed)?;
+            digests.insert(file.to_string(), text_digest(text.as_bytes()));
+        }
+        replacement
+            .sync()
+            .map_err(|source| StoreError::Io { path: section.written_dir().to_owned(), source })?;
+        let Snapshot { token, offset, files, kept, .. } = self;
+        Ok(Prepared { token, offset, files, kept, replacement, digests, folders })
+    }
+}
+
+/// Writes records and facts and puts them in their places; only the holder of `syncer` writes
+/// there, and whoever reads them takes everything after the last `written` from the journal.
+fn write_machines(
+    section: &Section,
+    records: &[(Name, Option<Record>)],
+    facts: &[(Name, Arc<Facts>)],
+) -> Result<BTreeSet<PathBuf>, StoreError> {
+    let machines = records::folder(section);
+    let hw_dir = &section.hw_dir;
+    let failed = |path: &PathBuf, source| StoreError::Io { path: path.clone(), source };
+    let mut replacement = Replacement::default();
+    let mut forgotten = Vec::new();
+    for (machine, record) in records {
+        let path = records::path(&machines, machine);
+        match record {
+            Some(record) => {
+                let text = records::text(record).map_err(|source| failed(&path, source))?;
+                let written = replacement.write(&path, text.as_bytes());
+                written.map_err(|source| failed(&path, source))?;
+            }
+            None => forgotten.extend([path, records::facts_path(hw_dir, machine)]),
+        }
+    }
+    if !facts.is_empty() {
+        ensure_folder(hw_dir).map_err(|source| failed(hw_dir, source))?;
+    }
+    for (name, facts) in facts {
+        let path = records::facts_path(hw_dir, name);
+        let written = replacement.write(&path, records::facts_text(facts).as_bytes());
+        written.map_err(|source| failed(&path, source))?;
+    }
+    replacement.sync().map_err(|source| failed(&machines, source))?;
+    let folders = replacement.put_in_place(|_| true).map_err(|source| failed(&machines, source))?;
+    for path in forgotten {
+        absent_as_none(std::fs::remove_file(&path)).map_err(|source| failed(&path, source))?;
+    }
+    Ok(folders)
+}

@@ -1,0 +1,230 @@
+//! `lab bench-server`: how many durable allocations a second, and how long one takes, by front and
+//! by size of the CMDB. Figures are only worth something on a block device: the file system, the
+//! device and the time of an fdatasync are printed with them, and memory file systems are refused.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+
+use crate::artifacts::checkout;
+use crate::process::run;
+use crate::storm::client::Door;
+use crate::storm::fleet::Fleet;
+use crate::storm::hall::{Front, Hall, Programs, Size};
+
+/// Measures durable allocations, repeated uploads and refusals
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  scripts/bench-server --entries 1000,10000 --front serve")]
+pub struct Options {
+    /// Sizes of the CMDB
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    entries: Vec<usize>,
+    /// Fronts
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "serve,cgi")]
+    front: Vec<Front>,
+    /// Facts of a machine
+    #[arg(long, value_delimiter = ',', default_value = "30,300,3000")]
+    facts: Vec<usize>,
+    /// Clients at once
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Where the deployment lies
+    #[arg(long, default_value = "/var/tmp")]
+    folder: PathBuf,
+    /// Folder of edeploy-server and edeploy-cgi
+    #[arg(long)]
+    programs: Option<PathBuf>,
+}
+
+/// What was measured of one kind of request.
+#[derive(Debug)]
+struct Figures {
+    requests: usize,
+    took: Duration,
+    /// Sorted.
+    latencies: Vec<Duration>,
+}
+
+impl Figures {
+    fn quantile(&self, share: f64) -> Duration {
+        let last = self.latencies.len().saturating_sub(1);
+        let position = (last as f64 * share).round() as usize;
+        self.latencies.get(position).copied().unwrap_or_default()
+    }
+
+    fn row(&self, name: &str) -> String {
+        format!(
+            "{name:34} {:>9.1}/s  p50 {:>7.1} ms  p99 {:>7.1} ms  max {:>7.1} ms  ({} requests)",
+            self.requests as f64 / self.took.as_secs_f64(),
+            milliseconds(self.quantile(0.5)),
+            milliseconds(self.quantile(0.99)),
+            milliseconds(self.quantile(1.0)),
+            self.requests,
+        )
+    }
+}
+
+/// Runs all of it and prints a table.
+pub fn bench(options: &Options) -> Result<()> {
+    print_storage(&options.folder)?;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load before: {}", load.trim());
+    for front in &options.front {
+        for entries in &options.entries {
+            for facts in &options.facts {
+                // The small machines at every size, the large ones at one.
+                if facts == &options.facts[0] || *entries == 10_000 {
+                    one(options, *front, *entries, *facts)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(options: &Options, front: Front, entries: usize, facts: usize) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("bench-server.").tempdir_in(&options.folder)?;
+    let programs = options.programs.clone().map_or_else(crate::storm::release_programs, |folder| {
+        Programs { server: folder.join("edeploy-server"), cgi: folder.join("edeploy-cgi") }
+    });
+    let hall = Hall::new(folder.path(), Size { profiles: 1, entries }, front, programs)?;
+    let started = Instant::now();
+    hall.start()?;
+    let mut notes = String::new();
+    if front == Front::Serve {
+        hall.wait_until_ready()?;
+        notes = format!(", ready after {:.0} ms", milliseconds(started.elapsed()));
+    }
+    println!("-- {front:?}, {entries} entries, {facts} facts or more{notes}");
+    let fleet = Fleet::read(&checkout().join("tests/fixtures/corpus"), facts)?;
+    let door = hall.door();
+    let span = Duration::from_secs(options.seconds);
+    let request = |number: usize| Ok(door.upload_request(&fleet.facts(number, 1)?));
+    // Prepared beforehand: making JSON is the clients' work, and not what is measured.
+    let most = entries.min(20_000 * usize::try_from(options.seconds)?.div_ceil(4));
+    let most = most.min(400_000_000 / (40 * facts.max(50)));
+    let prepared: Vec<Vec<u8>> = (0..most).map(request).collect::<Result<_>>()?;
+    let given = load_with(&door, options.clients, span, most, 200, |n| &prepared[n])?;
+    println!("{}", given.row("allocations"));
+    let known = given.requests;
+    let repeated =
+        load_with(&door, options.clients, span, usize::MAX, 200, |n| &prepared[n % known])?;
+    println!("{}", repeated.row("repeated uploads"));
+    // Of a kind that no profile takes.
+    let refused: Vec<Vec<u8>> = (0..2000)
+        .map(|n| Ok(door.upload_request(&fleet.facts(10_000_001 + 2 * n, 2)?)))
+        .collect::<Result<_>>()?;
+    let refusals =
+        load_with(&door, options.clients, span, usize::MAX, 422, |n| &refused[n % 2000])?;
+    println!("{}", refusals.row("refusals"));
+    if front == Front::Serve {
+        let (memory, descriptors) = hall.footprint()?;
+        hall.stop()?;
+        let started = Instant::now();
+        hall.start()?;
+        hall.wait_until_ready()?;
+        let ready = milliseconds(started.elapsed());
+        std::thread::sleep(Duration::from_secs(1));
+        let (idle, _) = hall.footprint()?;
+        println!(
+            "memory {:.1} MiB, {descriptors} descriptors; started again with {known} records: ready \
+             after {ready:.0} ms, idle {:.1} MiB",
+            memory as f64 / f64::from(1 << 20),
+            idle as f64 / f64::from(1 << 20)
+        );
+    }
+    hall.stop()
+}
+
+/// Sends requests from `clients` threads until the time is over or `most` were sent; all answers
+/// have to have `status`.
+fn load_with<'a>(
+    door: &Door,
+    clients: usize,
+    span: Duration,
+    most: usize,
+    status: u16,
+    request: impl Fn(usize) -> &'a Vec<u8> + Sync,
+) -> Result<Figures> {
+    let next = AtomicUsize::new(0);
+    let all: Mutex<Vec<Duration>> = Mutex::default();
+    let wrong: Mutex<Option<String>> = Mutex::default();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut latencies = Vec::new();
+                while begun.elapsed() < span {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= most {
+                        break;
+                    }
+                    let sent = Instant::now();
+                    let answer = door.send(request(number));
+                    match answer {
+                        Some(answer) if answer.status == status => latencies.push(sent.elapsed()),
+                        other => {
+                            let text = other.map(|it| {
+                                format!("{}: {}", it.status, String::from_utf8_lossy(&it.body))
+                            });
+                            if let Ok(mut wrong) = wrong.lock() {
+                                wrong.get_or_insert(text.unwrap_or_else(|| "none".to_owned()));
+                            }
+                        }
+                    }
+                }
+                if let Ok(mut all) = all.lock() {
+                    all.append(&mut latencies);
+                }
+            });
+        }
+    });
+    let took = begun.elapsed();
+    if let Some(answer) = wrong.into_inner().unwrap_or_default() {
+        bail!("an answer was not {status}: {answer}");
+    }
+    let mut latencies = all.into_inner().unwrap_or_default();
+    latencies.sort_unstable();
+    Ok(Figures { requests: latencies.len(), took, latencies })
+}
+
+/// Says on what the figures are taken.
+fn print_storage(folder: &Path) -> Result<()> {
+    let found = run("findmnt", ["-no", "FSTYPE,SOURCE", "-T", &folder.to_string_lossy()])?;
+    let kind = found.split_whitespace().next().unwrap_or_default();
+    ensure!(
+        !matches!(kind, "tmpfs" | "ramfs" | "overlay"),
+        "{} lies on {kind}, where a sync costs nothing: name a folder of a disk with --folder",
+        folder.display()
+    );
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    let file: &File = file.as_file();
+    let mut times = Vec::new();
+    for number in 0..500_u64 {
+        let begun = Instant::now();
+        file.write_all_at(&[7; 4096], number * 4096)?;
+        file.sync_data()?;
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "on {}; 4 KiB appended and fdatasync: p50 {:.2} ms, p99 {:.2} ms",
+        found.split_whitespace().collect::<Vec<_>>().join(" "),
+        milliseconds(times[250]),
+        milliseconds(times[495])
+    );
+    Ok(())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
