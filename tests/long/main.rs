@@ -1,5 +1,5 @@
 //! The long tests, behind `scripts/test --all GROUP`: one module a group.
 
 mod boot;
-mod upgrade;
 mod server;
+mod upgrade;
