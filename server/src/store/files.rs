@@ -105,9 +105,9 @@ impl Replacement {
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..SYNCERS).map(|_| scope.spawn(work)).collect();
-            let ended = threads.into_iter().map(|thread| thread.join());
+            let mut ended = threads.into_iter().map(|thread| thread.join());
             let panicked = |_| io::Error::other("a thread that syncs files panicked");
-            ended.map(|result| result.map_err(panicked).flatten()).collect()
+            ended.try_for_each(|result| result.map_err(panicked).flatten())
         })
     }
 
