@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use server::cgi;
 use server::handle::{Application, chain};
-use server::request::Response;
+use server::request::{Request, Response};
 use server::resident::{self, Resident};
 use server::settings::DEFAULT_PATH;
+use server::store::{Store, StoreError};
 use tracing::error;
 
 fn main() -> ExitCode {
@@ -35,50 +36,76 @@ fn main() -> ExitCode {
     };
     let max_body = application.settings().listener.max_body;
     let variable = |name: &str| std::env::var(name).ok();
-    let response = match cgi::read_request(variable, io::stdin().lock(), max_body) {
-        Ok(request) => {
-            if let Some(response) = resident::ask(&application.settings(), &request) {
-                respond(&response);
-                return ExitCode::SUCCESS;
-            }
-            application.handle(&request)
-        }
+    let request = match cgi::read_request(variable, io::stdin().lock(), max_body) {
+        Ok(request) => request,
         Err(response) => {
             respond(&response);
             return ExitCode::SUCCESS;
         }
     };
+    let application = Arc::new(application);
+    let resident = match find_resident(&application, &request) {
+        Found::Answer(response) => {
+            respond(&response);
+            return ExitCode::SUCCESS;
+        }
+        Found::Us(resident) => Some(resident),
+        Found::Nobody => None,
+    };
     outlive_the_request();
-    respond(&response);
+    respond(&application.handle(&request));
     release_client();
-    stay(&Arc::new(application));
+    // The answer has left. What this program knows by now is of use to those that come after it;
+    // the readable files follow as well.
+    if let Some(resident) = resident {
+        resident.stay(IDLE, || each_store(&application, Store::sync_if_behind));
+        resident.end();
+    }
+    each_store(&application, |store| store.sync_in_turn(SYNC_PAUSE));
     ExitCode::SUCCESS
 }
 
-/// The answer has left. What this program knows by now is of use to those that come after it;
-/// the readable files follow as well.
-fn stay(application: &Arc<Application>) {
-    match Resident::begin(application) {
-        Ok(Some(resident)) => {
-            resident.stay(IDLE, || {
-                for store in application.stores() {
-                    if let Err(failure) = store.sync_if_behind() {
-                        error!(error = chain(&failure), "the readable files could not be written");
-                    }
-                }
-            });
-            resident.end();
+/// Who answers.
+enum Found {
+    /// The resident did.
+    Answer(Response),
+    /// This program is the resident from now on; others wait for it while it reads the world.
+    Us(Resident),
+    /// This program, for this once.
+    Nobody,
+}
+
+fn find_resident(application: &Arc<Application>, request: &Request) -> Found {
+    // Of a crowd that finds nobody one begins; the others find it a moment later.
+    for _ in 0..ATTEMPTS {
+        if let Some(response) = resident::ask(&application.settings(), request) {
+            return Found::Answer(response);
         }
-        Ok(None) => {}
-        Err(failure) => error!(error = %failure, "every CGI program has to do its own work"),
+        match Resident::begin(application) {
+            Ok(Some(resident)) => return Found::Us(resident),
+            Ok(None) => std::thread::sleep(ATTEMPT_PAUSE),
+            Err(failure) => {
+                error!(error = %failure, "every CGI program has to do its own work");
+                return Found::Nobody;
+            }
+        }
     }
+    Found::Nobody
+}
+
+/// Does something with every store; what fails is in the log.
+fn each_store(application: &Application, work: impl Fn(&Store) -> Result<(), StoreError>) {
     for store in application.stores() {
-        if let Err(failure) = store.sync_in_turn(SYNC_PAUSE) {
+        if let Err(failure) = work(&store) {
             error!(error = chain(&failure), "the readable files could not be written");
         }
     }
 }
 
+/// How often a resident is looked for.
+const ATTEMPTS: u32 = 10;
+/// How long a resident needs at most to open its socket.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long nobody has to come for the resident program to end.
 const IDLE: Duration = Duration::from_secs(2);
 

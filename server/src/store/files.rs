@@ -106,8 +106,9 @@ impl Replacement {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..SYNCERS).map(|_| scope.spawn(work)).collect();
             let mut ended = threads.into_iter().map(|thread| thread.join());
-            let panicked = |_| io::Error::other("a thread that syncs files panicked");
-            ended.try_for_each(|result| result.map_err(panicked).flatten())
+            ended.try_for_each(|result| {
+                result.unwrap_or_else(|_| Err(io::Error::other("a thread that syncs panicked")))
+            })
         })
     }
 

@@ -15,6 +15,9 @@ use super::machine::Machine;
 
 /// Checks all of it; one line with what was counted.
 pub(super) fn check(hall: &Hall, machines: &[Machine]) -> Result<String> {
+    let store = store(hall);
+    // Behind CGI nobody may have written the files yet: whoever comes next does.
+    store.sync()?;
     let config = hall.folder.join("config");
     let state = State::parse("state", &std::fs::read_to_string(config.join("state"))?)
         .map_err(|findings| anyhow::anyhow!("`state` does not parse: {findings:?}"))?;
@@ -41,7 +44,7 @@ pub(super) fn check(hall: &Hall, machines: &[Machine]) -> Result<String> {
     ensure!(different.len() == told.len(), "an entry was given to two machines");
     let all_used: BTreeSet<&str> = used.values().flatten().map(String::as_str).collect();
     ensure!(all_used == different, "the entries marked used are not those that machines were told");
-    let records = records(hall)?;
+    let records = records(&store)?;
     ensure!(records.len() == machines.len(), "{} records", records.len());
     for machine in machines {
         let serial = format!("storm{:07}", machine.number);
@@ -56,11 +59,15 @@ pub(super) fn check(hall: &Hall, machines: &[Machine]) -> Result<String> {
     Ok(format!("{} entries used, counts exact, {} records agree", all_used.len(), records.len()))
 }
 
-/// The records by serial number, as the next server finds them.
-fn records(hall: &Hall) -> Result<BTreeMap<String, Record>> {
+/// The store as the next server finds it.
+fn store(hall: &Hall) -> Store {
     let mut section = Section::with_config_dir("SERVER", hall.folder.join("config"));
     section.hw_dir = hall.folder.join("hw");
-    let store = Store::new(section);
+    Store::new(section)
+}
+
+/// The records by serial number.
+fn records(store: &Store) -> Result<BTreeMap<String, Record>> {
     let by_serial = |record: &Record| (record.identity.serial.clone(), record.clone());
     let records: Vec<_> =
         store.look(|world| world.census.records().map(by_serial).collect::<Vec<_>>())?;
