@@ -65,7 +65,7 @@ pub(super) const MACHINE: [(&str, &[&str]); 6] = [
             "/etc/localtime",
             "/etc/motd",
             "/etc/rc.local",
-            "/etc/sudoers.d/",
+            "/etc/sudoers.d/90-cloud-init-users",
             "/etc/timezone",
             "/home/",
             "/root/",
