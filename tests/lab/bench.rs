@@ -2,6 +2,8 @@
 //! by size of the CMDB. Figures are only worth something on a block device: the file system, the
 //! device and the time of an fdatasync are printed with them, and memory file systems are refused.
 
+#![expect(clippy::print_stdout, reason = "the figures are what this command is for")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -55,9 +57,9 @@ struct Figures {
 }
 
 impl Figures {
-    fn quantile(&self, share: f64) -> Duration {
+    fn percentile(&self, percent: usize) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
-        let position = (last as f64 * share).round() as usize;
+        let position = (last * percent + 50) / 100;
         self.latencies.get(position).copied().unwrap_or_default()
     }
 
@@ -65,9 +67,9 @@ impl Figures {
         format!(
             "{name:34} {:>9.1}/s  p50 {:>7.1} ms  p99 {:>7.1} ms  max {:>7.1} ms  ({} requests)",
             self.requests as f64 / self.took.as_secs_f64(),
-            milliseconds(self.quantile(0.5)),
-            milliseconds(self.quantile(0.99)),
-            milliseconds(self.quantile(1.0)),
+            milliseconds(self.percentile(50)),
+            milliseconds(self.percentile(99)),
+            milliseconds(self.percentile(100)),
             self.requests,
         )
     }
