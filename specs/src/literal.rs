@@ -152,8 +152,8 @@ impl Document {
     }
 }
 
-/// Reads a list item by item, none of which is kept: a list of 100,000 is read in a third of
-/// the time and in no memory. Hands each out and returns the style of its texts; `None`, and
+/// Reads a list item by item, none of which is kept, so that a CMDB of 100,000 entries never
+/// stands in memory as a tree. Hands each out and returns the style of its texts; `None`, and
 /// nothing handed out, when the text is no list.
 pub(crate) fn each_item(
     file: &str,

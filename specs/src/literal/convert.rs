@@ -35,11 +35,11 @@ impl Document {
             if span.start < at {
                 continue;
             }
-            ron.push_str(&self.text[at..span.start]);
+            ron.push_str(&unjoined(&self.text[at..span.start]));
             ron.push_str(piece);
             at = span.end;
         }
-        ron.push_str(&self.text[at..]);
+        ron.push_str(&unjoined(&self.text[at..]));
         if lexer::detect(&ron) != Syntax::Ron {
             ron.insert_str(0, "// RON\n");
         }
@@ -68,6 +68,12 @@ impl Document {
             Kind::Scalar(_) | Kind::Secret(_) => {}
         }
     }
+}
+
+/// What stands between the literals, without the backslashes that join lines in Python: a line
+/// end says nothing in RON anyway.
+fn unjoined(between: &str) -> String {
+    between.replace("\\\n", "\n").replace("\\\r\n", "\r\n")
 }
 
 /// What has to be written anew below this node: the leaves and the keys.
@@ -118,6 +124,11 @@ mod tests {
             "generate({'ip': '10.0.0.1-9',\n\t  'n': ('a', 'b')})",
             "generate({\"ip\": \"10.0.0.1-9\",\n\t  \"n\": (\"a\", \"b\")})",
         );
+    }
+
+    #[test]
+    fn joined_lines_are_lines() {
+        check("['a', \\\n 'b'] \\\n", "[\"a\", \n \"b\"] \n");
     }
 
     #[test]
