@@ -11,8 +11,9 @@ use lab::artifacts::checkout;
 /// No file is longer, tests included.
 const LINES: usize = 700;
 
-/// A script is an entry point; what needs more is Rust.
-const SCRIPT_LINES: usize = 200;
+/// A script is an entry point; what needs more is Rust. The longest, `build-role`, is the reader of
+/// recipes, which are shell themselves.
+const SCRIPT_LINES: usize = 230;
 
 /// The modules of `specs`, each with those it may use. What is not here must be added, with a
 /// thought about which way it depends.
@@ -38,6 +39,8 @@ const SPECS: &[(&str, &str)] = &[
     ("secret", "value facts cmdb plan machine"),
     ("check", "value units diagnostic literal lang cmdb state configure catalog"),
     ("import", "diagnostic literal configure"),
+    ("ids", "diagnostic literal"),
+    ("metadata", "units upgrade"),
     (
         "fleet",
         "value units diagnostic facts lang matching explain cmdb state configure plan event wire \

@@ -21,7 +21,15 @@ pub fn run<A: Into<OsString>>(
     program: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<String> {
-    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let (shown, output) = captured(program, arguments.into_iter().map(Into::into).collect())?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("`{shown}` failed ({}): {}", output.status, last_lines(&stderr, 10));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn captured(program: &str, arguments: Vec<OsString>) -> Result<(String, std::process::Output)> {
     let shown = shown(program, &arguments);
     let output = duct::cmd(program, arguments)
         .stdin_null()
@@ -30,11 +38,16 @@ pub fn run<A: Into<OsString>>(
         .unchecked()
         .run()
         .with_context(|| format!("cannot start `{shown}`"))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("`{shown}` failed ({}): {}", output.status, last_lines(&stderr, 10));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok((shown, output))
+}
+
+/// Runs a program to its end for its exit code alone; `None` when a signal ended it.
+pub fn exit_code<A: Into<OsString>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Option<i32>> {
+    let (_, output) = captured(program, arguments.into_iter().map(Into::into).collect())?;
+    Ok(output.status.code())
 }
 
 /// As [`run`], with the program's own output shown to whoever watches, on standard error.

@@ -1,3 +1,5 @@
+//! Manifests of real folders, and folders observed against them.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 

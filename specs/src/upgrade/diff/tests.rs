@@ -1,3 +1,5 @@
+//! What an upgrade would change, refuse and keep, case by case.
+
 use super::*;
 use crate::upgrade::{Digest, FileEntry};
 
