@@ -283,14 +283,38 @@ struct Machine {
     plan: Plan,
     runner: FakeRunner,
     system: FakeSystem,
-    events: Vec<Event>,
+    listener: Listener,
 }
 
-struct Events<'a>(&'a mut Vec<Event>);
+/// Remembers what it was told, and objects where it is told to.
+#[derive(Default)]
+struct Listener {
+    events: Vec<Event>,
+    /// How many events had been told when it was asked to confirm.
+    confirmed_at: Vec<usize>,
+    /// It does not confirm.
+    unconfirmed: bool,
+    /// It ends the installation at the start of this step.
+    ends_at: Option<String>,
+}
 
-impl EventSink for Events<'_> {
+impl EventSink for Listener {
     fn event(&mut self, event: Event) {
-        self.0.push(event);
+        self.events.push(event);
+    }
+
+    fn confirm(&mut self) -> Result<(), Objection> {
+        self.confirmed_at.push(self.events.len());
+        if self.unconfirmed { Err("this ticket has ended".into()) } else { Ok(()) }
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        match (self.events.last(), &self.ends_at) {
+            (Some(Event::StepStarted { step, .. }), Some(end)) if step == end => {
+                Err("this ticket has ended".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -338,7 +362,13 @@ impl Machine {
             )
             .answer("efibootmgr --", "")
             .answer("efibootmgr", BOOT_ENTRIES);
-        Machine { folder, plan, runner, system: FakeSystem::default(), events: Vec::new() }
+        Machine {
+            folder,
+            plan,
+            runner,
+            system: FakeSystem::default(),
+            listener: Listener::default(),
+        }
     }
 
     fn execute(&mut self) -> Result<Receipt, Failure> {
@@ -354,14 +384,14 @@ impl Machine {
             runner: &mut self.runner,
             system: &mut self.system,
             root: Root::new(self.folder.path()),
-            events: &mut Events(&mut self.events),
+            events: &mut self.listener,
         }
         .execute(&installation)
     }
 
     /// The steps whose start was told, and whether they destroy.
     fn started(&self) -> Vec<(&str, bool)> {
-        let started = self.events.iter().filter_map(|event| match event {
+        let started = self.listener.events.iter().filter_map(|event| match event {
             Event::StepStarted { step, destructive } => Some((step.as_str(), *destructive)),
             _ => None,
         });
@@ -410,6 +440,36 @@ fn check_failure(machine: &Machine, failure: &Failure, untouched: bool) {
     } else {
         assert_eq!(failure.disks, DiskState::Cleared, "{failure}");
         assert!(zeroed, "{:?}", machine.system.transcript);
+    }
+}
+
+#[test]
+fn nothing_is_destroyed_before_the_server_has_agreed() {
+    let mut machine = Machine::new("bios");
+    machine.execute().unwrap();
+    let [told] = machine.listener.confirmed_at[..] else { panic!("asked once") };
+    let first = Event::StepStarted { step: "clear /dev/vda".to_owned(), destructive: true };
+    assert_eq!(machine.listener.events[told - 1], first);
+
+    let mut machine = Machine::new("bios");
+    machine.listener.unconfirmed = true;
+    let failure = machine.execute().unwrap_err();
+    check_failure(&machine, &failure, true);
+    assert!(matches!(*failure.error, StepError::Unconfirmed(_)), "{failure}");
+    assert!(machine.runner.transcript.iter().all(|line| line.starts_with("rsync -aH --dry-run")));
+    let text = crate::chain(&failure);
+    assert!(text.contains("nothing was written: this ticket has ended"), "{text}");
+}
+
+#[test]
+fn an_installation_that_the_server_ends_stops_at_the_next_step() {
+    for (step, untouched) in [(PREFLIGHT, true), ("tree", false), (FINISH, false)] {
+        let mut machine = Machine::new("bios");
+        machine.listener.ends_at = Some(step.to_owned());
+        let failure = machine.execute().unwrap_err();
+        assert_eq!(failure.step, step);
+        assert!(matches!(*failure.error, StepError::CalledOff(_)), "{failure}");
+        check_failure(&machine, &failure, untouched);
     }
 }
 

@@ -6,11 +6,15 @@ use specs::event::Event;
 use specs::units::Bytes;
 
 use crate::client::EventSender;
-use crate::execute::EventSink;
+use crate::execute::{EventSink, Objection};
 use crate::report::Console;
 
 /// How often a step that lasts says how far it has come.
 const PROGRESS_LINES: Duration = Duration::from_secs(5);
+
+/// How long the server is waited for before the first destructive step. No longer: nothing is
+/// lost yet, and a person may wonder.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// See the module.
 #[derive(Debug)]
@@ -45,6 +49,14 @@ impl EventSink for Reporter {
             _ => {}
         }
         self.events.send(event);
+    }
+
+    fn confirm(&mut self) -> Result<(), Objection> {
+        Ok(self.events.deliver(CONFIRM_PATIENCE)?)
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        Ok(self.events.accepted()?)
     }
 }
 
