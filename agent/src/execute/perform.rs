@@ -60,7 +60,7 @@ impl Executor<'_> {
         self.runner.run(cmd).map_err(|error| command_error(cmd, error, secrets))
     }
 
-    fn run_all(&mut self, cmds: &[Cmd]) -> Result<(), StepError> {
+    pub(super) fn run_all(&mut self, cmds: &[Cmd]) -> Result<(), StepError> {
         cmds.iter().try_for_each(|cmd| self.run(cmd, &[]).map(drop))
     }
 

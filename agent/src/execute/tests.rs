@@ -17,6 +17,19 @@ use crate::world::{FakeRunner, Tool};
 const VM: &str = include_str!("../../../specs/profiles/vm.configure");
 const STORAGE: &str = include_str!("../../../specs/profiles/examples/storage.configure");
 
+const TWO_DISKS: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [
+        (device: "/dev/vda", table: gpt, boot: auto, partitions: [
+            (label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),
+        ]),
+        (device: "/dev/vdb", table: gpt, partitions: [
+            (label: "srv", size: "rest", use: filesystem(type: ext4, mount: "/srv")),
+        ]),
+    ],
+)"#;
+
 fn facts(disks: &[&str], firmware: &str) -> Facts {
     let mut facts = Facts::default();
     for disk in disks {
@@ -334,13 +347,8 @@ impl Machine {
         // In memory where that can be had: an installation flushes every file it writes.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let plan = vm(firmware);
-        let size = ((10_u64 << 30) / 512).to_string();
         let config = format!("linux /vmlinuz root=UUID={}\n", plan.root);
         let mut files = vec![
-            ("/sys/class/block/vda/size".to_owned(), size),
-            ("/sys/class/block/vda/dev".to_owned(), "252:0".to_owned()),
-            ("/sys/class/block/vda/queue/logical_block_size".to_owned(), "512".to_owned()),
-            ("/sys/class/block/vda/serial".to_owned(), "serial-vda".to_owned()),
             ("/mnt/target/usr/sbin/grub-install".to_owned(), String::new()),
             ("/mnt/target/usr/sbin/grub2-mkconfig".to_owned(), String::new()),
             ("/mnt/target/boot/grub2/grub.cfg".to_owned(), config),
@@ -362,12 +370,27 @@ impl Machine {
             )
             .answer("efibootmgr --", "")
             .answer("efibootmgr", BOOT_ENTRIES);
-        Machine {
+        let machine = Machine {
             folder,
             plan,
             runner,
             system: FakeSystem::default(),
             listener: Listener::default(),
+        };
+        machine.add_disk("vda");
+        machine
+    }
+
+    /// Puts a disk of 10 GiB into the machine.
+    fn add_disk(&self, name: &str) {
+        let sectors = ((10_u64 << 30) / 512).to_string();
+        for (file, text) in [
+            ("size", sectors),
+            ("dev", format!("252:{}", u32::from(name.as_bytes()[2] - b'a') * 16)),
+            ("queue/logical_block_size", "512".to_owned()),
+            ("serial", format!("serial-{name}")),
+        ] {
+            put(self.folder.path(), &format!("/sys/class/block/{name}/{file}"), &text);
         }
     }
 
@@ -459,6 +482,24 @@ fn nothing_is_destroyed_before_the_server_has_agreed() {
     assert!(machine.runner.transcript.iter().all(|line| line.starts_with("rsync -aH --dry-run")));
     let text = crate::chain(&failure);
     assert!(text.contains("nothing was written: this ticket has ended"), "{text}");
+}
+
+#[test]
+fn no_disk_is_wiped_while_another_cannot_be_had() {
+    // The second disk belongs to a RAID, and somebody has it open even when that is stopped.
+    for refuses in ["mdadm --stop /dev/md0", "wipefs --no-act /dev/vdb"] {
+        let mut machine = Machine::new("bios");
+        machine.plan = plan(TWO_DISKS, &facts(&["vda", "vdb"], "bios"), &[]);
+        machine.add_disk("vdb");
+        put(machine.folder.path(), "/sys/class/block/vdb/holders/md0/x", "");
+        put(machine.folder.path(), "/sys/class/block/md0/md/level", "raid1");
+        machine.runner.failing.push(refuses.to_owned());
+        machine.system.failing.push(refuses.to_owned());
+        let failure = machine.execute().unwrap_err();
+        assert_eq!((failure.step.as_str(), failure.disks), (PREFLIGHT, DiskState::Untouched));
+        assert!(crate::chain(&failure).contains(refuses), "{}", crate::chain(&failure));
+        assert!(machine.listener.confirmed_at.is_empty(), "asked before all disks were had");
+    }
 }
 
 #[test]
