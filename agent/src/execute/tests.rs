@@ -331,9 +331,13 @@ impl EventSink for Listener {
     }
 }
 
-/// What `efibootmgr` prints before and, since the fake does not remember, after.
+/// What `efibootmgr` prints on a machine that was installed before.
 const BOOT_ENTRIES: &str =
-    "BootOrder: 0001,0000\nBoot0000* UiApp\nBoot0001* PXE\nBoot0002* edeploy\n";
+    "BootOrder: 0002,0001,0000\nBoot0000* UiApp\nBoot0001* PXE\nBoot0002* edeploy\n";
+
+/// What it prints when another entry was made.
+const WITH_NEW_ENTRY: &str = "BootOrder: 0002,0001,0000\nBoot0000* UiApp\nBoot0001* PXE\n\
+                              Boot0002* edeploy\nBoot0003* edeploy\n";
 
 /// Writes a file of a fake machine; without the flushing of [`Root::write`], which takes time.
 fn put(folder: &Path, path: &str, text: &str) {
@@ -369,7 +373,8 @@ impl Machine {
                 "  1,000  50%  1.00MB/s 0:00:00\n  2,000 100%  1.00MB/s 0:00:00\n",
             )
             .answer("efibootmgr --", "")
-            .answer("efibootmgr", BOOT_ENTRIES);
+            .answer_once("efibootmgr", BOOT_ENTRIES)
+            .answer("efibootmgr", WITH_NEW_ENTRY);
         let machine = Machine {
             folder,
             plan,
@@ -431,6 +436,11 @@ fn every_command_and_every_call_may_fail() {
         for (number, line) in good.runner.transcript.iter().enumerate() {
             let mut machine = Machine::new(firmware);
             machine.runner.fail_at = Some(number);
+            if line.starts_with("efibootmgr") {
+                machine.execute().unwrap();
+                check_warning(&machine, "injected fault");
+                continue;
+            }
             let failure = machine.execute().unwrap_err();
             check_failure(&machine, &failure, line.starts_with(preflight));
             let text = crate::chain(&failure);
@@ -527,6 +537,32 @@ fn when_clearing_fails_too_both_errors_are_told() {
     }
 }
 
+/// The one warning of an installation holds this text.
+#[track_caller]
+fn check_warning(machine: &Machine, part: &str) {
+    let warnings: Vec<&str> = machine
+        .listener
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Warning { step, text } if step == "boot loader" => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(warnings[..], [text] if text.contains(part)), "{warnings:?}");
+}
+
+#[test]
+fn firmware_that_keeps_no_entry_keeps_the_old_one_and_is_warned_of() {
+    let mut machine = Machine::new("uefi");
+    machine.runner.answers.retain(|(start, _)| start != "efibootmgr");
+    machine.runner = machine.runner.answer("efibootmgr", BOOT_ENTRIES);
+    machine.execute().unwrap();
+    check_warning(&machine, "did not keep the boot entry `edeploy`");
+    let deletes = |line: &String| line.contains("--delete-bootnum");
+    assert!(!machine.runner.transcript.iter().any(deletes), "{:?}", machine.runner.transcript);
+}
+
 #[test]
 fn the_network_stays_first_in_the_boot_order() {
     let mut machine = Machine::new("uefi");
@@ -540,10 +576,10 @@ fn the_network_stays_first_in_the_boot_order() {
         .collect();
     expect![[r#"
         efibootmgr
-        efibootmgr --quiet --delete-bootnum --bootnum 0002
         efibootmgr --quiet --create-only --disk /dev/vda --part 1 --label edeploy --loader '\EFI\edeploy\grubx64.efi'
         efibootmgr
-        efibootmgr --quiet --bootorder 0001,0000,0002"#]].assert_eq(&lines.join("\n"));
+        efibootmgr --quiet --delete-bootnum --bootnum 0002
+        efibootmgr --quiet --bootorder 0001,0000,0003"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl EventSink for Reporter {
             Event::StepEnded { error: None, .. } => self.console.done(""),
             // The error itself is told once, at the end, with the state of the disks.
             Event::StepEnded { error: Some(_), .. } => self.console.failed(),
+            Event::Warning { text, .. } => self.console.note(text),
             _ => {}
         }
         self.events.send(event);
