@@ -186,6 +186,7 @@ mod tests {
     use specs::value::{Value, Variables};
 
     use super::*;
+    use crate::execute::Objection;
 
     const CONFIGURE: &str = r#"(
         role: (name: "mysql", version: "D12-F.1.0.0"),
@@ -234,6 +235,14 @@ mod tests {
     impl EventSink for NoEvents {
         fn event(&mut self, event: specs::event::Event) {
             panic!("a dry run tells {event:?}");
+        }
+
+        fn confirm(&mut self) -> Result<(), Objection> {
+            panic!("a dry run destroys nothing");
+        }
+
+        fn proceed(&mut self) -> Result<(), Objection> {
+            panic!("a dry run has no steps");
         }
     }
 

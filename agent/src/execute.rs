@@ -3,7 +3,7 @@
 //! The translation ([`operations`]) is pure: what a dry run shows is what happens. Performing
 //! makes no choices; it stops at the first surprise. Just before the first step that destroys
 //! something, [`preflight`] looks at the machine once more, so that a plan which cannot be
-//! carried out destroys nothing. The boot loader is the last thing written, and when anything
+//! carried out destroys nothing, and the listener confirms that it may begin. The boot loader is the last thing written, and when anything
 //! fails after the first destructive step, what could boot is cleared from the disks
 //! ([`DiskState`]): the machine described, or no machine.
 //!
@@ -47,10 +47,21 @@ use crate::world::{CmdError, Root, Runner};
 /// Where the tree being installed is mounted, unless somebody says otherwise.
 pub const TARGET: &str = "/mnt/target";
 
-/// Hears what happens, as it happens. Texts are free of [`Plan::secrets`].
+/// Why an installation must not begin, or not go on, in the words of whoever hears its events.
+pub type Objection = Box<dyn std::error::Error + Send + Sync>;
+
+/// Hears what happens, as it happens, and may object. Texts are free of [`Plan::secrets`].
 pub trait EventSink {
     /// One step started, progressed or ended.
     fn event(&mut self, event: Event);
+
+    /// Waits until everything told so far was accepted. Called once, just before the first
+    /// operation that destroys something: after an objection nothing is written.
+    fn confirm(&mut self) -> Result<(), Objection>;
+
+    /// Whether what was told before has met an objection by now, without waiting. Called at the
+    /// start of each step: after an objection the disks are cleared.
+    fn proceed(&mut self) -> Result<(), Objection>;
 }
 
 /// Everything the executor works on and with, beside the world.
@@ -115,6 +126,12 @@ pub enum StepError {
     /// The machine is not as the plan wants it. Nothing was written.
     #[error("the plan cannot be carried out on this machine, nothing was written: {}", list(.0))]
     Preflight(Vec<PreflightError>),
+    /// The first destructive step was not accepted.
+    #[error("the server did not agree that the disks are overwritten; nothing was written")]
+    Unconfirmed(#[source] Objection),
+    /// Somebody has ended the installation from outside.
+    #[error("the server has ended this installation")]
+    CalledOff(#[source] Objection),
     /// A command failed.
     #[error("cannot {why}")]
     Command {
@@ -187,7 +204,10 @@ impl Executor<'_> {
             let took = self
                 .in_step(&step.id, destroys(&step.action), plan, |executor| {
                     operations(installation, step).iter().try_for_each(|op| {
-                        progress.destroying |= destroys(&step.action) && op.destroys();
+                        if destroys(&step.action) && op.destroys() && !progress.destroying {
+                            executor.events.confirm().map_err(StepError::Unconfirmed)?;
+                            progress.destroying = true;
+                        }
                         executor.perform(installation, &step.id, op, progress.tree_bytes)
                     })
                 })
@@ -204,7 +224,7 @@ impl Executor<'_> {
         Ok(receipt)
     }
 
-    /// Tells the events around a step.
+    /// Tells the events around a step, and does its work unless somebody objects.
     fn in_step(
         &mut self,
         id: &str,
@@ -214,7 +234,7 @@ impl Executor<'_> {
     ) -> Result<Duration, StepError> {
         self.events.event(Event::StepStarted { step: id.to_owned(), destructive });
         let began = Instant::now();
-        let result = work(self);
+        let result = self.events.proceed().map_err(StepError::CalledOff).and_then(|()| work(self));
         let took = began.elapsed();
         let error = result.as_ref().err().map(|error| redact(&chain(error), &plan.secrets));
         let ended = Event::StepEnded { step: id.to_owned(), seconds: took.as_secs_f64(), error };

@@ -40,9 +40,8 @@ use reporter::Reporter;
 /// How long an absent server is waited for. A rack may be switched on before its server.
 const UPLOAD_PATIENCE: Patience = Patience::of(Duration::from_secs(30 * 60));
 
-/// How long the server is waited for with the final report: without it the machine would be
-/// installed once more at its next network boot.
-const REPORT_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long the server is waited for with the report of a failure.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long for what is only good to have.
 const LOG_PATIENCE: Patience = Patience::of(Duration::from_secs(20));
@@ -76,6 +75,9 @@ pub enum RunError {
     /// The installation was begun and failed.
     #[error(transparent)]
     Installation(#[from] Failure),
+    /// The installation was carried out, and the server does not want it.
+    #[error("the disks hold a complete system, but the server has ended this installation")]
+    Disowned(#[source] ClientError),
 }
 
 fn lines<T: std::fmt::Display>(items: &[T]) -> String {
@@ -247,31 +249,24 @@ impl Machine {
         let done = checked
             .map_err(RunError::Plan)
             .and_then(|()| self.execute(&plan, &events).map_err(RunError::from));
-        match done {
-            Ok(()) => {
-                let seconds = (since_boot() - began).as_secs_f64();
-                events.send(Event::Installed { seconds });
-                let told = self.console.step("report", || {
-                    events.finish(REPORT_PATIENCE).map(|()| ((), String::new()))
-                });
-                if let Err(error) = told {
-                    self.console.note(&format!(
-                        "installed, but the server does not know: {}",
-                        chain(&error)
-                    ));
-                }
-                let done = format!(
-                    "installed as {} with {} {}",
-                    plan.hostname, plan.role.name, plan.role.version
-                );
-                self.console.line(&done);
-                Ok(self.load_installed(&plan))
-            }
-            Err(error) => {
-                self.report_failure(&plan, ticket, &events, &error);
-                Err(error)
-            }
+        if let Err(error) = done {
+            self.report_failure(&plan, ticket, &events, &error);
+            return Err(error);
         }
+        let seconds = (since_boot() - began).as_secs_f64();
+        self.report_success(&events, seconds)?;
+        let done =
+            format!("installed as {} with {} {}", plan.hostname, plan.role.name, plan.role.version);
+        self.console.line(&done);
+        Ok(self.load_installed(&plan))
+    }
+
+    /// The final report of a success. Without it the machine would be installed once more at its
+    /// next network boot: the server is waited for as long as it takes, and only its no ends that.
+    fn report_success(&self, events: &EventSender, seconds: f64) -> Result<(), RunError> {
+        events.send(Event::Installed { seconds });
+        let told = self.console.step("report", || events.insist().map(|()| ((), String::new())));
+        told.map_err(RunError::Disowned)
     }
 
     fn execute(&self, plan: &Plan, events: &EventSender) -> Result<(), Failure> {
@@ -302,10 +297,15 @@ impl Machine {
         };
         let error = self.console.redacted(&chain(error));
         events.send(Event::Failed { step, error, disks });
-        let told = events.finish(Duration::from_secs(60)).or_else(|error| {
-            self.console.note(&format!("event report: {}", chain(&error)));
-            self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
-        });
+        let told = match events.deliver(FAILURE_PATIENCE) {
+            // Its slot is no longer ours to give back.
+            Err(refused @ ClientError::Refused { .. }) => Err(refused),
+            Err(error) => {
+                self.console.note(&format!("event report: {}", chain(&error)));
+                self.client.report_failure(&self.facts, &plan.profile, ticket, LOG_PATIENCE)
+            }
+            Ok(()) => Ok(()),
+        };
         if let Err(error) = told {
             self.console.note(&format!("the server does not know: {}", chain(&error)));
         }

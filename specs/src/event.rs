@@ -37,6 +37,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// Something is not as it should be, and the installation goes on.
+    Warning {
+        /// The step.
+        step: String,
+        /// What a person should know.
+        text: String,
+    },
     /// The final report: the installation is complete.
     Installed {
         /// How long it took in all.

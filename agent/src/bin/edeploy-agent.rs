@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use agent::apply::{self, Applied, ApplyOptions};
 use agent::detect;
-use agent::execute::{EventSink, TARGET};
+use agent::execute::{EventSink, Objection, TARGET};
 use agent::init;
 use agent::link::lease;
 use agent::options::{AgentOptions, RawCmdline};
@@ -166,5 +166,14 @@ impl EventSink for Screen {
             let word = if error.is_some() { "FAIL" } else { "done" };
             eprintln!("[ {word} ] {step} … {seconds:.1}s");
         }
+    }
+
+    /// Whoever typed `--write` has confirmed.
+    fn confirm(&mut self) -> Result<(), Objection> {
+        Ok(())
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl Patience {
                 Err(Attempt::Final(error)) => return Err(error),
                 Err(Attempt::Again(error)) => error,
             };
-            let pause = self.pause(number, random_fraction());
+            let pause = self.next_pause(number);
             if began.elapsed() + pause > self.total {
                 return Err(error);
             }
@@ -71,6 +71,11 @@ impl Patience {
         }
     }
 
+    /// The pause after this attempt.
+    pub(super) fn next_pause(self, number: u32) -> Duration {
+        self.pause(number, random_fraction())
+    }
+
     /// The pause after this attempt. `fraction` (0 to 1) spreads a rack that was switched on in
     /// one moment: the pause is between half of its length and the whole.
     fn pause(self, number: u32, fraction: f64) -> Duration {
@@ -80,7 +85,7 @@ impl Patience {
 }
 
 /// An error and its innermost cause: what a person needs of a chain that is printed many times.
-fn brief(error: &ClientError) -> String {
+pub(super) fn brief(error: &ClientError) -> String {
     let mut innermost: Option<&dyn Error> = None;
     let mut next = error.source();
     while let Some(cause) = next {

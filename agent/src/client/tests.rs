@@ -173,7 +173,7 @@ fn events_arrive_in_order_with_their_numbers() {
         events.send(Event::StepStarted { step: number.to_string(), destructive: false });
     }
     events.send(Event::Installed { seconds: 2.5 });
-    events.finish(Duration::from_secs(10)).unwrap();
+    events.deliver(Duration::from_secs(10)).unwrap();
     let mut all = Vec::new();
     for request in requests.try_iter() {
         assert_eq!(request.path, "/cgi-bin/edeploy/events");
@@ -192,13 +192,39 @@ fn a_refused_ticket_ends_the_sending_and_an_absent_server_the_waiting() {
     let client = Client::new(server.clone(), console.clone()).unwrap();
     let events = EventSender::start(&client, Token::from_bytes([1; 16]));
     events.send(Event::Installed { seconds: 1.0 });
-    let error = events.finish(Duration::from_secs(10)).unwrap_err();
-    assert!(error.to_string().ends_with("refused the report: this ticket has ended"), "{error}");
+    // Asked as often as one likes, the answer stays no.
+    for error in [events.deliver(Duration::from_secs(10)), events.insist(), events.accepted()] {
+        let text = error.unwrap_err().to_string();
+        assert!(text.ends_with("refused the report: this ticket has ended"), "{text}");
+    }
 
     // Port 9 of the loopback interface: nobody listens.
     let client = Client::new(Server { port: 9, ..server }, console).unwrap();
     let events = EventSender::start(&client, Token::from_bytes([1; 16]));
     events.send(Event::Installed { seconds: 1.0 });
-    let error = events.finish(Duration::from_millis(100)).unwrap_err();
+    let error = events.deliver(Duration::from_millis(100)).unwrap_err();
     assert!(matches!(error, ClientError::Undelivered { left: 1 }), "{error}");
+}
+
+#[test]
+fn a_report_is_repeated_until_our_server_has_it_whatever_stands_in_for_it() {
+    let (server, requests) = serve(|number, request| match number {
+        0 => None,
+        1 => Some((404, "no such page".to_owned())),
+        2 => Some((200, "<html>It works!".to_owned())),
+        3 => Some((503, "busy".to_owned())),
+        4 => Some((200, format!(r#"{{"nonce":"{}","next":1}}"#, "0".repeat(32)))),
+        _ => Some(event_answer(request)),
+    });
+    let (console, screen) = console();
+    let client = Client::new(server, console).unwrap();
+    let events = EventSender::start_paced(&client, Token::from_bytes([1; 16]), QUICK);
+    events.send(Event::Installed { seconds: 1.0 });
+    events.insist().unwrap();
+    assert_eq!(requests.try_iter().count(), 6);
+    let screen = screen.text();
+    assert_eq!(screen.matches("; again in ").count(), 5, "{screen}");
+    for part in ["no answer from", "no such page", "It works!", "busy", "nonce"] {
+        assert!(screen.contains(part), "`{part}` is not on: {screen}");
+    }
 }

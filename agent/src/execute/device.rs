@@ -1,5 +1,6 @@
 //! What the kernel knows of a block device, read from `/sys` below a [`Root`].
 
+use std::collections::BTreeMap;
 use std::io;
 
 use specs::units::Bytes;
@@ -116,29 +117,55 @@ pub(super) fn holders(root: &Root, device: &str) -> Vec<String> {
     root.names(&format!("/sys/class/block/{device}/holders")).unwrap_or_default()
 }
 
-/// The disk, its partitions and everything built on them, each after what it is built on.
+/// The disk, its partitions and everything built on them, each after all that it is built on.
 pub(super) fn stack(root: &Root, disk: &str) -> Vec<String> {
     let mut stack = vec![disk.to_owned()];
-    stack.extend(partitions(root, disk));
+    let mut pairs = Vec::new();
     let mut next = 0;
     while let Some(device) = stack.get(next).cloned() {
-        let above: Vec<String> = holders(root, &device)
-            .into_iter()
-            .chain(partitions_above(root, disk, &device))
-            .collect();
-        for device in above {
-            if !stack.contains(&device) {
-                stack.push(device);
+        for name in above(root, &device) {
+            if !stack.contains(&name) {
+                stack.push(name.clone());
             }
+            pairs.push((device.clone(), name));
         }
         next += 1;
     }
+    // A device that is reached in several ways lies above the longest of them, which takes no
+    // more rounds to find than there are devices.
+    let mut layers: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..stack.len() {
+        for (below, above) in &pairs {
+            let layer = layers.get(below).map_or(1, |layer| layer + 1);
+            let known = layers.entry(above.clone()).or_default();
+            *known = layer.max(*known);
+        }
+    }
+    stack.sort_by_key(|device| layers.get(device).copied().unwrap_or(0));
     stack
 }
 
-/// Partitions of a device that is built on the disk (a partitioned RAID).
-fn partitions_above(root: &Root, disk: &str, device: &str) -> Vec<String> {
-    if device == disk { Vec::new() } else { partitions(root, device) }
+/// What lies directly on a device: its partitions, what holds it, and the volumes of a RAID
+/// container, which the kernel shows as holders of the container's disks only.
+fn above(root: &Root, device: &str) -> Vec<String> {
+    let mut above = partitions(root, device);
+    above.extend(holders(root, device));
+    if root.exists(&format!("/sys/class/block/{device}/md")) {
+        let devices = root.names("/sys/class/block").unwrap_or_default();
+        above.extend(devices.into_iter().filter(|volume| is_volume_of(root, volume, device)));
+    }
+    above
+}
+
+/// Whether a RAID volume says that its metadata lies in this container (`external:/md127/0`, or
+/// with `-` for the slash while it is read-only).
+fn is_volume_of(root: &Root, volume: &str, container: &str) -> bool {
+    let version = root.read_text(&format!("/sys/class/block/{volume}/md/metadata_version"));
+    version.is_ok_and(|version| {
+        let place = version.trim().strip_prefix("external:").unwrap_or_default();
+        let place = place.strip_prefix(['/', '-']).unwrap_or_default();
+        place.split('/').next() == Some(container)
+    })
 }
 
 #[cfg(test)]

@@ -85,7 +85,8 @@ pub enum Op {
         text: String,
     },
     /// Adds a boot entry to the firmware behind those that are there, so that the network stays
-    /// first. An older entry with the same label goes.
+    /// first. Older entries with the same label go once it is there. Firmware that does not take
+    /// it is warned of: the fallback in EFI/BOOT is in place.
     AddBootEntry {
         /// Disk with the EFI system partition.
         disk: String,

@@ -10,6 +10,7 @@ use super::redact::redact;
 use super::system::SystemCall;
 use super::{Executor, Installation, StepError, release, rsync};
 use crate::assignments;
+use crate::chain;
 use crate::world::{Cmd, CmdError, Output, Root, SEARCH_PATH, Tool};
 
 /// Where the firmware's variables are.
@@ -50,7 +51,16 @@ impl Executor<'_> {
             Op::LinkByUuid { uuid, device } => self.link_by_uuid(uuid, device),
             Op::Expect { paths, text } => expect(&tree, paths, text),
             Op::AddBootEntry { disk, partition, label, loader } => {
-                self.add_boot_entry(disk, *partition, label, loader)
+                if let Err(error) = self.add_boot_entry(disk, *partition, label, loader) {
+                    // EFI/BOOT is in place, which firmware starts from a disk without an entry.
+                    let text = format!(
+                        "the firmware did not take the boot entry `{label}`, the disk boots \
+                         without it: {}",
+                        redact(&chain(&error), secrets)
+                    );
+                    self.events.event(Event::Warning { step: step.to_owned(), text });
+                }
+                Ok(())
             }
         }
     }
@@ -60,7 +70,7 @@ impl Executor<'_> {
         self.runner.run(cmd).map_err(|error| command_error(cmd, error, secrets))
     }
 
-    fn run_all(&mut self, cmds: &[Cmd]) -> Result<(), StepError> {
+    pub(super) fn run_all(&mut self, cmds: &[Cmd]) -> Result<(), StepError> {
         cmds.iter().try_for_each(|cmd| self.run(cmd, &[]).map(drop))
     }
 
@@ -120,14 +130,8 @@ impl Executor<'_> {
             })?;
         }
         let read = Cmd::new(Tool::Efibootmgr, &[]).why("read the firmware's boot entries");
-        let mut before = BootEntries::parse(&self.run(&read, &[])?.stdout);
-        let old: Vec<String> = before.labelled(label).into_iter().map(str::to_owned).collect();
-        for number in &old {
-            let args = ["--quiet", "--delete-bootnum", "--bootnum", number];
-            let why = format!("remove the old boot entry {number}");
-            self.run(&Cmd::new(Tool::Efibootmgr, &args).why(why), &[])?;
-        }
-        before.order.retain(|number| !old.contains(number));
+        let before = BootEntries::parse(&self.run(&read, &[])?.stdout);
+        let old = before.labelled(label);
         let number = partition.to_string();
         let create = Cmd::new(
             Tool::Efibootmgr,
@@ -146,12 +150,19 @@ impl Executor<'_> {
         );
         self.run(&create.why("make a boot entry"), &[])?;
         let after = BootEntries::parse(&self.run(&read, &[])?.stdout);
-        let [new] = after.labelled(label)[..] else {
+        // Old entries go only when there is a new one.
+        let Some(new) = after.labelled(label).into_iter().find(|number| !old.contains(number))
+        else {
             let text = format!("the firmware did not keep the boot entry `{label}` just made");
             return Err(StepError::Unexpected(text));
         };
-        before.order.push(new.to_owned());
-        let order = before.order.join(",");
+        for number in &old {
+            let args = ["--quiet", "--delete-bootnum", "--bootnum", number];
+            let why = format!("remove the old boot entry {number}");
+            self.run(&Cmd::new(Tool::Efibootmgr, &args).why(why), &[])?;
+        }
+        let kept = before.order.iter().map(String::as_str).filter(|number| !old.contains(number));
+        let order = kept.chain([new]).collect::<Vec<_>>().join(",");
         let why = "put the new boot entry behind the others";
         let cmd = Cmd::new(Tool::Efibootmgr, &["--quiet", "--bootorder", &order]).why(why);
         self.run(&cmd, &[]).map(drop)

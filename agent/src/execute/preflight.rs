@@ -1,7 +1,9 @@
 //! The last look at the machine before anything is destroyed: is it still the one that the plan
 //! was made for, and can everything in the plan be done?
 //!
-//! All findings are collected, so that a person mends them at once.
+//! All findings are collected, so that a person mends them at once. Last, when there are none,
+//! every disk of the plan is taken out of use and claimed: a disk that cannot be had must be
+//! known before another one is wiped.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,7 @@ use specs::facts::Firmware;
 use specs::plan::{self, Action, DiskSize, Plan, PlannedDisk};
 use specs::units::Bytes;
 
-use super::device::{DiskIdentity, holders, kernel_name, partitions, stack};
+use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
 use super::rsync;
 use super::system::{SystemCall, SystemError};
@@ -126,17 +128,26 @@ pub(super) fn check(
     errors.extend(wrong.map(PreflightError::Contradiction));
     errors.extend(check_firmware(&executor.root, plan));
     errors.extend(check_tools(&executor.root, installation));
+    let (held, free): (Vec<&PlannedDisk>, Vec<&PlannedDisk>) =
+        plan.disks.iter().partition(|disk| is_held(&executor.root, disk));
     for disk in &plan.disks {
-        let mut found = check_disk(&executor.root, disk);
-        if found.is_empty() {
-            found.extend(claim(executor, disk));
-        }
-        errors.extend(found);
+        errors.extend(check_disk(&executor.root, disk));
+    }
+    if errors.is_empty() {
+        errors.extend(free.iter().filter_map(|disk| claim(executor, disk)));
     }
     let tree_bytes = measure(executor, installation).unwrap_or_else(|error| {
         errors.push(error);
         0
     });
+    if errors.is_empty() {
+        // Only now, since it changes the machine: nothing is destroyed by it, but somebody who
+        // looks at a failed machine should find it as it was.
+        for disk in &held {
+            executor.run_all(&release::stopping(&executor.root, &disk.path))?;
+        }
+        errors.extend(held.iter().filter_map(|disk| claim(executor, disk)));
+    }
     if errors.is_empty() { Ok(tree_bytes) } else { Err(StepError::Preflight(errors)) }
 }
 
@@ -254,18 +265,13 @@ fn mounted(root: &Root, disk: &str) -> Vec<PreflightError> {
     errors
 }
 
-/// Opens the disk for itself alone. Where RAID, LVM or swap hold it, that is tried after
-/// [`Op::Release`] instead.
+/// Whether RAID, LVM, swap or the like hold the disk.
+fn is_held(root: &Root, disk: &PlannedDisk) -> bool {
+    !release::stopping(root, &disk.path).is_empty()
+}
+
+/// Opens the disk for itself alone.
 fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightError> {
-    let name = kernel_name(&disk.path);
-    let root = &executor.root;
-    let held = |device: &String| !holders(root, device).is_empty();
-    let swaps = root.read_text("/proc/swaps").unwrap_or_default();
-    let parts = partitions(root, name);
-    let swapped = parts.iter().any(|part| swaps.contains(&format!("/dev/{part} ")));
-    if swapped || parts.iter().any(held) || held(&name.to_owned()) {
-        return None;
-    }
     let call = SystemCall::Claim { disk: disk.path.clone() };
     let claimed = executor.system.call(&call);
     claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })

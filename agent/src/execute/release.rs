@@ -16,9 +16,14 @@ pub(super) fn stopping(root: &Root, disk: &str) -> Vec<Cmd> {
     for device in devices.iter().rev() {
         cmds.extend(stop(root, device));
     }
-    // Volumes of one group ask for it to be stopped once each.
-    cmds.dedup();
-    cmds
+    // Volumes of one group ask for it to be stopped once each; the first time stops them all.
+    let mut once: Vec<Cmd> = Vec::new();
+    for cmd in cmds {
+        if !once.contains(&cmd) {
+            once.push(cmd);
+        }
+    }
+    once
 }
 
 /// The commands that erase the signatures of the partitions that `disk` has now, and make the
@@ -131,6 +136,36 @@ mod tests {
             wipefs --all --force /dev/sda1
             wipefs --all --force /dev/sda2
             partx --delete /dev/sda"#]]
+        .assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn layers_decide_the_order_and_not_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        for (path, text) in [
+            // A RAID of firmware: md127 is the container, md126 the volume in it.
+            ("/sys/class/block/sda/holders/md126/x", ""),
+            ("/sys/class/block/sda/holders/md127/x", ""),
+            ("/sys/class/block/md126/md/metadata_version", "external:/md127/0\n"),
+            ("/sys/class/block/md127/md/metadata_version", "external:imsm\n"),
+            // An encrypted device on the volume; a RAID on that and on a partition of the volume.
+            ("/sys/class/block/md126/md126p1/partition", "1"),
+            ("/sys/class/block/md126p1/holders/md1/x", ""),
+            ("/sys/class/block/md126/holders/dm-9/x", ""),
+            ("/sys/class/block/dm-9/dm/name", "crypt\n"),
+            ("/sys/class/block/dm-9/holders/md1/x", ""),
+            ("/sys/class/block/md1/md/metadata_version", "1.2\n"),
+        ] {
+            root.write(path, text.as_bytes(), 0o644, None).unwrap();
+        }
+        let lines: Vec<String> =
+            stopping(&root, "/dev/sda").iter().map(ToString::to_string).collect();
+        expect![[r#"
+            mdadm --stop /dev/md1
+            dmsetup remove --retry crypt
+            mdadm --stop /dev/md126
+            mdadm --stop /dev/md127"#]]
         .assert_eq(&lines.join("\n"));
     }
 

@@ -17,6 +17,19 @@ use crate::world::{FakeRunner, Tool};
 const VM: &str = include_str!("../../../specs/profiles/vm.configure");
 const STORAGE: &str = include_str!("../../../specs/profiles/examples/storage.configure");
 
+const TWO_DISKS: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [
+        (device: "/dev/vda", table: gpt, boot: auto, partitions: [
+            (label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),
+        ]),
+        (device: "/dev/vdb", table: gpt, partitions: [
+            (label: "srv", size: "rest", use: filesystem(type: ext4, mount: "/srv")),
+        ]),
+    ],
+)"#;
+
 fn facts(disks: &[&str], firmware: &str) -> Facts {
     let mut facts = Facts::default();
     for disk in disks {
@@ -283,20 +296,48 @@ struct Machine {
     plan: Plan,
     runner: FakeRunner,
     system: FakeSystem,
-    events: Vec<Event>,
+    listener: Listener,
 }
 
-struct Events<'a>(&'a mut Vec<Event>);
+/// Remembers what it was told, and objects where it is told to.
+#[derive(Default)]
+struct Listener {
+    events: Vec<Event>,
+    /// How many events had been told when it was asked to confirm.
+    confirmed_at: Vec<usize>,
+    /// It does not confirm.
+    unconfirmed: bool,
+    /// It ends the installation at the start of this step.
+    ends_at: Option<String>,
+}
 
-impl EventSink for Events<'_> {
+impl EventSink for Listener {
     fn event(&mut self, event: Event) {
-        self.0.push(event);
+        self.events.push(event);
+    }
+
+    fn confirm(&mut self) -> Result<(), Objection> {
+        self.confirmed_at.push(self.events.len());
+        if self.unconfirmed { Err("this ticket has ended".into()) } else { Ok(()) }
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        match (self.events.last(), &self.ends_at) {
+            (Some(Event::StepStarted { step, .. }), Some(end)) if step == end => {
+                Err("this ticket has ended".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// What `efibootmgr` prints before and, since the fake does not remember, after.
+/// What `efibootmgr` prints on a machine that was installed before.
 const BOOT_ENTRIES: &str =
-    "BootOrder: 0001,0000\nBoot0000* UiApp\nBoot0001* PXE\nBoot0002* edeploy\n";
+    "BootOrder: 0002,0001,0000\nBoot0000* UiApp\nBoot0001* PXE\nBoot0002* edeploy\n";
+
+/// What it prints when another entry was made.
+const WITH_NEW_ENTRY: &str = "BootOrder: 0002,0001,0000\nBoot0000* UiApp\nBoot0001* PXE\n\
+                              Boot0002* edeploy\nBoot0003* edeploy\n";
 
 /// Writes a file of a fake machine; without the flushing of [`Root::write`], which takes time.
 fn put(folder: &Path, path: &str, text: &str) {
@@ -310,13 +351,8 @@ impl Machine {
         // In memory where that can be had: an installation flushes every file it writes.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let plan = vm(firmware);
-        let size = ((10_u64 << 30) / 512).to_string();
         let config = format!("linux /vmlinuz root=UUID={}\n", plan.root);
         let mut files = vec![
-            ("/sys/class/block/vda/size".to_owned(), size),
-            ("/sys/class/block/vda/dev".to_owned(), "252:0".to_owned()),
-            ("/sys/class/block/vda/queue/logical_block_size".to_owned(), "512".to_owned()),
-            ("/sys/class/block/vda/serial".to_owned(), "serial-vda".to_owned()),
             ("/mnt/target/usr/sbin/grub-install".to_owned(), String::new()),
             ("/mnt/target/usr/sbin/grub2-mkconfig".to_owned(), String::new()),
             ("/mnt/target/boot/grub2/grub.cfg".to_owned(), config),
@@ -337,8 +373,30 @@ impl Machine {
                 "  1,000  50%  1.00MB/s 0:00:00\n  2,000 100%  1.00MB/s 0:00:00\n",
             )
             .answer("efibootmgr --", "")
-            .answer("efibootmgr", BOOT_ENTRIES);
-        Machine { folder, plan, runner, system: FakeSystem::default(), events: Vec::new() }
+            .answer_once("efibootmgr", BOOT_ENTRIES)
+            .answer("efibootmgr", WITH_NEW_ENTRY);
+        let machine = Machine {
+            folder,
+            plan,
+            runner,
+            system: FakeSystem::default(),
+            listener: Listener::default(),
+        };
+        machine.add_disk("vda");
+        machine
+    }
+
+    /// Puts a disk of 10 GiB into the machine.
+    fn add_disk(&self, name: &str) {
+        let sectors = ((10_u64 << 30) / 512).to_string();
+        for (file, text) in [
+            ("size", sectors),
+            ("dev", format!("252:{}", u32::from(name.as_bytes()[2] - b'a') * 16)),
+            ("queue/logical_block_size", "512".to_owned()),
+            ("serial", format!("serial-{name}")),
+        ] {
+            put(self.folder.path(), &format!("/sys/class/block/{name}/{file}"), &text);
+        }
     }
 
     fn execute(&mut self) -> Result<Receipt, Failure> {
@@ -354,14 +412,14 @@ impl Machine {
             runner: &mut self.runner,
             system: &mut self.system,
             root: Root::new(self.folder.path()),
-            events: &mut Events(&mut self.events),
+            events: &mut self.listener,
         }
         .execute(&installation)
     }
 
     /// The steps whose start was told, and whether they destroy.
     fn started(&self) -> Vec<(&str, bool)> {
-        let started = self.events.iter().filter_map(|event| match event {
+        let started = self.listener.events.iter().filter_map(|event| match event {
             Event::StepStarted { step, destructive } => Some((step.as_str(), *destructive)),
             _ => None,
         });
@@ -378,6 +436,11 @@ fn every_command_and_every_call_may_fail() {
         for (number, line) in good.runner.transcript.iter().enumerate() {
             let mut machine = Machine::new(firmware);
             machine.runner.fail_at = Some(number);
+            if line.starts_with("efibootmgr") {
+                machine.execute().unwrap();
+                check_warning(&machine, "injected fault");
+                continue;
+            }
             let failure = machine.execute().unwrap_err();
             check_failure(&machine, &failure, line.starts_with(preflight));
             let text = crate::chain(&failure);
@@ -414,6 +477,54 @@ fn check_failure(machine: &Machine, failure: &Failure, untouched: bool) {
 }
 
 #[test]
+fn nothing_is_destroyed_before_the_server_has_agreed() {
+    let mut machine = Machine::new("bios");
+    machine.execute().unwrap();
+    let [told] = machine.listener.confirmed_at[..] else { panic!("asked once") };
+    let first = Event::StepStarted { step: "clear /dev/vda".to_owned(), destructive: true };
+    assert_eq!(machine.listener.events[told - 1], first);
+
+    let mut machine = Machine::new("bios");
+    machine.listener.unconfirmed = true;
+    let failure = machine.execute().unwrap_err();
+    check_failure(&machine, &failure, true);
+    assert!(matches!(*failure.error, StepError::Unconfirmed(_)), "{failure}");
+    assert!(machine.runner.transcript.iter().all(|line| line.starts_with("rsync -aH --dry-run")));
+    let text = crate::chain(&failure);
+    assert!(text.contains("nothing was written: this ticket has ended"), "{text}");
+}
+
+#[test]
+fn no_disk_is_wiped_while_another_cannot_be_had() {
+    // The second disk belongs to a RAID, and somebody has it open even when that is stopped.
+    for refuses in ["mdadm --stop /dev/md0", "wipefs --no-act /dev/vdb"] {
+        let mut machine = Machine::new("bios");
+        machine.plan = plan(TWO_DISKS, &facts(&["vda", "vdb"], "bios"), &[]);
+        machine.add_disk("vdb");
+        put(machine.folder.path(), "/sys/class/block/vdb/holders/md0/x", "");
+        put(machine.folder.path(), "/sys/class/block/md0/md/level", "raid1");
+        machine.runner.failing.push(refuses.to_owned());
+        machine.system.failing.push(refuses.to_owned());
+        let failure = machine.execute().unwrap_err();
+        assert_eq!((failure.step.as_str(), failure.disks), (PREFLIGHT, DiskState::Untouched));
+        assert!(crate::chain(&failure).contains(refuses), "{}", crate::chain(&failure));
+        assert!(machine.listener.confirmed_at.is_empty(), "asked before all disks were had");
+    }
+}
+
+#[test]
+fn an_installation_that_the_server_ends_stops_at_the_next_step() {
+    for (step, untouched) in [(PREFLIGHT, true), ("tree", false), (FINISH, false)] {
+        let mut machine = Machine::new("bios");
+        machine.listener.ends_at = Some(step.to_owned());
+        let failure = machine.execute().unwrap_err();
+        assert_eq!(failure.step, step);
+        assert!(matches!(*failure.error, StepError::CalledOff(_)), "{failure}");
+        check_failure(&machine, &failure, untouched);
+    }
+}
+
+#[test]
 fn when_clearing_fails_too_both_errors_are_told() {
     let mut machine = Machine::new("bios");
     machine.runner.failing.push("mkfs.ext4".to_owned());
@@ -424,6 +535,32 @@ fn when_clearing_fails_too_both_errors_are_told() {
     for part in ["clearing failed", "`sync`", "mkfs.ext4", "UNKNOWN"] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+}
+
+/// The one warning of an installation holds this text.
+#[track_caller]
+fn check_warning(machine: &Machine, part: &str) {
+    let warnings: Vec<&str> = machine
+        .listener
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Warning { step, text } if step == "boot loader" => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(warnings[..], [text] if text.contains(part)), "{warnings:?}");
+}
+
+#[test]
+fn firmware_that_keeps_no_entry_keeps_the_old_one_and_is_warned_of() {
+    let mut machine = Machine::new("uefi");
+    machine.runner.answers.retain(|(start, _)| start != "efibootmgr");
+    machine.runner = machine.runner.answer("efibootmgr", BOOT_ENTRIES);
+    machine.execute().unwrap();
+    check_warning(&machine, "did not keep the boot entry `edeploy`");
+    let deletes = |line: &String| line.contains("--delete-bootnum");
+    assert!(!machine.runner.transcript.iter().any(deletes), "{:?}", machine.runner.transcript);
 }
 
 #[test]
@@ -439,10 +576,10 @@ fn the_network_stays_first_in_the_boot_order() {
         .collect();
     expect![[r#"
         efibootmgr
-        efibootmgr --quiet --delete-bootnum --bootnum 0002
         efibootmgr --quiet --create-only --disk /dev/vda --part 1 --label edeploy --loader '\EFI\edeploy\grubx64.efi'
         efibootmgr
-        efibootmgr --quiet --bootorder 0001,0000,0002"#]].assert_eq(&lines.join("\n"));
+        efibootmgr --quiet --delete-bootnum --bootnum 0002
+        efibootmgr --quiet --bootorder 0001,0000,0003"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

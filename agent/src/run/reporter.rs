@@ -6,11 +6,15 @@ use specs::event::Event;
 use specs::units::Bytes;
 
 use crate::client::EventSender;
-use crate::execute::EventSink;
+use crate::execute::{EventSink, Objection};
 use crate::report::Console;
 
 /// How often a step that lasts says how far it has come.
 const PROGRESS_LINES: Duration = Duration::from_secs(5);
+
+/// How long the server is waited for before the first destructive step. No longer: nothing is
+/// lost yet, and a person may wonder.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// See the module.
 #[derive(Debug)]
@@ -42,9 +46,18 @@ impl EventSink for Reporter {
             Event::StepEnded { error: None, .. } => self.console.done(""),
             // The error itself is told once, at the end, with the state of the disks.
             Event::StepEnded { error: Some(_), .. } => self.console.failed(),
+            Event::Warning { text, .. } => self.console.note(text),
             _ => {}
         }
         self.events.send(event);
+    }
+
+    fn confirm(&mut self) -> Result<(), Objection> {
+        Ok(self.events.deliver(CONFIRM_PATIENCE)?)
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        Ok(self.events.accepted()?)
     }
 }
 

@@ -9,6 +9,8 @@ pub struct FakeRunner {
     /// Standard output by the beginning of the command's line; the first that fits is given,
     /// as often as it is asked for.
     pub answers: Vec<(String, String)>,
+    /// Answers that are given before those, and each only once.
+    pub answers_once: Vec<(String, String)>,
     /// The number (from 0) of the command that fails, with status 1 and `injected fault` as its
     /// last words.
     pub fail_at: Option<usize>,
@@ -22,6 +24,12 @@ impl FakeRunner {
     /// Adds an answer.
     pub fn answer(mut self, line_start: &str, stdout: &str) -> FakeRunner {
         self.answers.push((line_start.to_owned(), stdout.to_owned()));
+        self
+    }
+
+    /// Adds an answer that is given once.
+    pub fn answer_once(mut self, line_start: &str, stdout: &str) -> FakeRunner {
+        self.answers_once.push((line_start.to_owned(), stdout.to_owned()));
         self
     }
 }
@@ -38,6 +46,11 @@ impl Runner for FakeRunner {
                 code: 1,
                 stderr_tail: "injected fault".into(),
             });
+        }
+        let once = self.answers_once.iter().position(|(start, _)| line.starts_with(start));
+        if let Some(position) = once {
+            let (_, stdout) = self.answers_once.remove(position);
+            return Ok(Output { stdout, stderr: String::new() });
         }
         let answer = self.answers.iter().find(|(start, _)| line.starts_with(start.as_str()));
         let stdout = answer.map(|(_, stdout)| stdout.clone()).unwrap_or_default();

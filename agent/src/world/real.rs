@@ -1,14 +1,19 @@
 //! The runner that really starts programs: the only place of the project that does.
 //!
 //! Every command is the leader of a process group of its own, so that its deadline ends
-//! everything it has started, and reads nothing unless it is given something. One thread reads
-//! standard output, duct's own reads standard error: no pipe can fill up.
+//! everything it has started, and reads nothing unless it is given something. A thread reads each
+//! of its pipes, so that none can fill up.
+//!
+//! A daemon that a command leaves behind may hold the pipes open for ever, in a session of its own
+//! that no signal to the group reaches. Its output is not waited for: shortly after the command
+//! itself has ended, or was killed, what has been read by then is all that counts.
 
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::sync::mpsc;
+use std::process::ExitStatus;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -17,6 +22,15 @@ use super::{Cmd, CmdError, Output, Runner, SEARCH_PATH};
 
 /// How much of standard error an error carries.
 const STDERR_TAIL: usize = 1024;
+
+/// How long the pipes of a command that has ended are read on.
+const AFTER_THE_END: Duration = Duration::from_secs(2);
+
+/// How long the end of a command that was killed is waited for.
+const AFTER_THE_KILL: Duration = Duration::from_secs(5);
+
+/// How many pieces of output wait for their reader, at most.
+const PIECES: usize = 16;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,41 +66,111 @@ impl Runner for RealRunner {
     }
 }
 
+/// What is heard of a running command.
+enum Heard {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+    Ended(ExitStatus),
+    Lost(io::Error),
+}
+
 /// Starts the command, hands its standard output over piece by piece, and judges its end.
 fn execute(cmd: &Cmd, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Output, CmdError> {
     tracing::debug!(command = %cmd, why = cmd.why, "start");
-    let contact = |source| CmdError::Contact { cmd: cmd.to_string(), source };
-    let reader = expression(cmd)
-        .reader()
-        .map_err(|source| CmdError::Start { cmd: cmd.to_string(), source })?;
-    let watchdog = Watchdog::start(reader.pids(), cmd.deadline);
-    let mut piece = [0; 16 * 1024];
+    let (groups, heard) =
+        start(cmd).map_err(|source| CmdError::Start { cmd: cmd.to_string(), source })?;
+    let mut stderr = Vec::new();
+    let mut status = None;
+    let mut killed = false;
+    let mut until = Instant::now() + cmd.deadline;
     loop {
-        // The read that finds the end also waits for the process.
-        match (&reader).read(&mut piece) {
-            Ok(0) => break,
-            Ok(length) => on_bytes(&piece[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(contact(error)),
+        match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Heard::Stdout(bytes)) => on_bytes(&bytes),
+            Ok(Heard::Stderr(bytes)) => stderr.extend(bytes),
+            Ok(Heard::Ended(ended)) => {
+                status = Some(ended);
+                until = Instant::now() + AFTER_THE_END;
+            }
+            Ok(Heard::Lost(source)) => {
+                kill(&groups);
+                return Err(CmdError::Contact { cmd: cmd.to_string(), source });
+            }
+            // Nobody has its pipes open any more, and its end is known.
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if status.is_some() || killed => break,
+            Err(RecvTimeoutError::Timeout) => {
+                kill(&groups);
+                killed = true;
+                until = Instant::now() + AFTER_THE_KILL;
+            }
         }
     }
-    let killed = watchdog.stop();
-    let finished = reader.try_wait().map_err(contact)?;
-    let ended = finished.ok_or_else(|| contact(io::ErrorKind::UnexpectedEof.into()))?;
-    let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
-    if ended.status.success() {
-        return Ok(Output { stdout: String::new(), stderr });
+    judge(cmd, status, killed, &String::from_utf8_lossy(&stderr))
+}
+
+/// What the end of a command means.
+fn judge(
+    cmd: &Cmd,
+    status: Option<ExitStatus>,
+    killed: bool,
+    stderr: &str,
+) -> Result<Output, CmdError> {
+    if status.is_some_and(|status| status.success()) {
+        return Ok(Output { stdout: String::new(), stderr: stderr.to_owned() });
     }
-    let (cmd, stderr_tail) = (cmd.to_string(), tail(&stderr).to_owned());
-    Err(match (ended.status.code(), killed) {
-        (Some(code), _) => CmdError::Exit { cmd, code, stderr_tail },
-        (None, Some(deadline)) => {
-            CmdError::Deadline { cmd, seconds: deadline.as_secs(), stderr_tail }
-        }
-        (None, None) => {
-            CmdError::Signal { cmd, signal: ended.status.signal().unwrap_or(0), stderr_tail }
+    let seconds = cmd.deadline.as_secs();
+    let (cmd, stderr_tail) = (cmd.to_string(), tail(stderr).to_owned());
+    Err(match status.and_then(|status| status.code()) {
+        Some(code) => CmdError::Exit { cmd, code, stderr_tail },
+        None if killed => CmdError::Deadline { cmd, seconds, stderr_tail },
+        None => {
+            let signal = status.and_then(|status| status.signal()).unwrap_or(0);
+            CmdError::Signal { cmd, signal, stderr_tail }
         }
     })
+}
+
+/// Starts the command and the threads that listen to it: the process groups to kill, and what is
+/// heard. The channel closes when the command has ended and its pipes are closed everywhere.
+fn start(cmd: &Cmd) -> io::Result<(Vec<u32>, Receiver<Heard>)> {
+    let (stdout, stdout_end) = io::pipe()?;
+    let (stderr, stderr_end) = io::pipe()?;
+    // The expression holds our copies of the writing ends; they go with it.
+    let handle = expression(cmd).stdout_file(stdout_end).stderr_file(stderr_end).start()?;
+    let groups = handle.pids();
+    let (tell, heard) = mpsc::sync_channel(PIECES);
+    listen(stdout, Heard::Stdout, tell.clone());
+    listen(stderr, Heard::Stderr, tell.clone());
+    thread::spawn(move || {
+        let ended = handle.wait().map(|output| output.status);
+        tell.send(ended.map_or_else(Heard::Lost, Heard::Ended))
+    });
+    Ok((groups, heard))
+}
+
+/// Reads a pipe to its end, or until nobody wants to hear of it any more.
+fn listen(mut pipe: PipeReader, kind: fn(Vec<u8>) -> Heard, tell: SyncSender<Heard>) {
+    thread::spawn(move || {
+        let mut piece = [0; 16 * 1024];
+        loop {
+            let heard = match pipe.read(&mut piece) {
+                Ok(0) => return,
+                Ok(length) => kind(piece[..length].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Heard::Lost(error),
+            };
+            if tell.send(heard).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn kill(groups: &[u32]) {
+    for group in groups.iter().filter_map(|&group| i32::try_from(group).ok()) {
+        // A group that has just ended by itself is no error.
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
 }
 
 /// What duct starts: no shell, no inherited variable, a process group of its own.
@@ -101,8 +185,7 @@ fn expression(cmd: &Cmd) -> duct::Expression {
             Ok(())
         })
         .full_env(environment)
-        .unchecked()
-        .stderr_capture();
+        .unchecked();
     match &cmd.stdin {
         Some(text) => expression.stdin_bytes(text.clone()),
         None => expression.stdin_null(),
@@ -118,39 +201,8 @@ fn tail(text: &str) -> &str {
     &text[start..]
 }
 
-/// Kills process groups unless it is stopped in time.
-struct Watchdog {
-    stop: mpsc::Sender<()>,
-    thread: thread::JoinHandle<Option<Duration>>,
-}
-
-impl Watchdog {
-    fn start(groups: Vec<u32>, deadline: Duration) -> Watchdog {
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::spawn(move || match stopped.recv_timeout(deadline) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                for group in groups.iter().filter_map(|&group| i32::try_from(group).ok()) {
-                    // A group that has just ended by itself is no error.
-                    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-                }
-                Some(deadline)
-            }
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => None,
-        });
-        Watchdog { stop, thread }
-    }
-
-    /// The deadline if it had passed, otherwise nothing.
-    fn stop(self) -> Option<Duration> {
-        drop(self.stop);
-        self.thread.join().ok().flatten()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::super::Program;
     use super::*;
 
@@ -186,6 +238,23 @@ mod tests {
         assert!(matches!(error, CmdError::Deadline { .. }), "{error}");
         // The sleeping grandchild holds the pipe: the end comes only when it is dead as well.
         assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_pipes_is_not_waited_for() {
+        // It leaves session and group, so that no kill reaches it, and ends by itself.
+        let shell = |script: &str| program("sh", &["-c", script]);
+        let began = Instant::now();
+        let output = RealRunner.run(&shell("echo begun; setsid sleep 20 & exit 0")).unwrap();
+        assert_eq!(output.stdout, "begun\n");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+
+        let began = Instant::now();
+        let cmd = shell("echo words >&2; setsid sleep 20 & sleep 20");
+        let error = RealRunner.run(&cmd.deadline(Duration::from_millis(300))).unwrap_err();
+        let CmdError::Deadline { stderr_tail, .. } = error else { panic!("{error}") };
+        assert_eq!(stderr_tail, "words\n");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use agent::execute::{
-    EventSink, Executor, Failure, Installation, LinuxSystem, Origin, Receipt, System, SystemCall,
+    EventSink, Executor, Failure, Installation, LinuxSystem, Objection, Origin, Receipt, System,
+    SystemCall,
 };
 use agent::world::{Cmd, Program, RealRunner, Root, Runner};
 use specs::configure::Configure;
@@ -60,6 +61,14 @@ struct Events<'a>(&'a mut Vec<Event>);
 impl EventSink for Events<'_> {
     fn event(&mut self, event: Event) {
         self.0.push(event);
+    }
+
+    fn confirm(&mut self) -> Result<(), Objection> {
+        Ok(())
+    }
+
+    fn proceed(&mut self) -> Result<(), Objection> {
+        Ok(())
     }
 }
 

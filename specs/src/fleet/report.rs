@@ -162,6 +162,10 @@ fn take_event(draft: &mut Draft<'_>, record: &mut Record, event: &Event) -> bool
             record.note(now, line);
             true
         }
+        Event::Warning { step, text } => {
+            record.note(now, format!("warning in {}: {}", clean(step), clean(text)));
+            true
+        }
         Event::Installed { seconds } => {
             assignment.step = None;
             assignment.destroying = true;
