@@ -3,11 +3,16 @@
 //! All interfaces at once: every one is set up, carriers are awaited, and each interface with a
 //! carrier asks DHCP in a thread of its own. busybox's `udhcpc` speaks the protocol; it calls this
 //! very program as its script ([`lease::record_event`]), which only writes down what was offered,
-//! and the agent applies it. A machine that has no address at the end is told, interface by
-//! interface, why.
+//! and the agent applies it.
+//!
+//! One card that cannot be used (its firmware is missing, it refuses its address) is told on the
+//! console and left out; the others go on. A machine that has no address at the end is told,
+//! interface by interface, why.
 
 pub mod lease;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,14 +57,11 @@ pub enum LinkError {
         /// Each interface with its state.
         states: String,
     },
-    /// An address could not be set.
-    #[error("cannot configure {interface}")]
-    Configure {
-        /// The interface.
-        interface: String,
-        /// Why.
-        #[source]
-        source: CmdError,
+    /// Every interface refused to be set up or to take its address.
+    #[error("no network interface can be used: {reasons}")]
+    Unusable {
+        /// Each interface with what it refused.
+        reasons: String,
     },
 }
 
@@ -75,8 +77,8 @@ pub struct Link<'a> {
     pub sleep: &'a dyn Fn(Duration),
 }
 
-impl std::fmt::Debug for Link<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Link<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("root", self.root).finish_non_exhaustive()
     }
 }
@@ -107,10 +109,17 @@ impl Link<'_> {
         if ports.is_empty() {
             return Ok("none wanted".to_owned());
         }
-        self.set_up(&ports)?;
-        let linked = self.await_carriers(&ports, options.link_up_timeout)?;
-        let mut addresses = self.set_static(&linked)?;
-        addresses.extend(self.ask_dhcp(&ports, &linked, !addresses.is_empty())?);
+        let mut faults = Faults::default();
+        let usable = self.set_up(&ports, &mut faults);
+        if usable.is_empty() {
+            return Err(LinkError::Unusable { reasons: faults.to_string() });
+        }
+        let linked = self.await_carriers(&usable, &faults, options.link_up_timeout)?;
+        let mut addresses = self.set_static(&linked, &mut faults);
+        addresses.extend(self.ask_dhcp(&usable, &linked, !addresses.is_empty(), &mut faults)?);
+        if addresses.is_empty() {
+            return Err(LinkError::Unusable { reasons: faults.to_string() });
+        }
         Ok(addresses.join(", "))
     }
 
@@ -129,20 +138,37 @@ impl Link<'_> {
         Err(LinkError::NoInterface)
     }
 
-    fn set_up(&self, ports: &[Port]) -> Result<(), LinkError> {
+    /// Sets every port up; returns those that let it be done.
+    fn set_up(&self, ports: &[Port], faults: &mut Faults) -> Vec<Port> {
         let mut runner = (self.runner)();
-        // Programs on this machine may talk to each other.
-        runner.run(&ip(&["link", "set", "lo", "up"])).map_err(configuring("lo"))?;
+        // Programs on this machine may talk to each other; the installation needs none that do.
+        if let Err(error) = runner.run(&ip(&["link", "set", "lo", "up"])) {
+            self.console.note(&format!("lo: {}", crate::chain(&error)));
+        }
+        let mut usable = Vec::new();
         for port in ports {
-            for cmd in set_up_commands(port) {
-                runner.run(&cmd).map_err(configuring(&port.name))?;
+            match run_all(&mut *runner, &set_up_commands(port)) {
+                Ok(()) => usable.push(port.clone()),
+                Err(error) => self.leave_out(port, &error, faults),
             }
         }
-        Ok(())
+        usable
+    }
+
+    /// Tells that the machine goes on without this port.
+    fn leave_out(&self, port: &Port, error: &CmdError, faults: &mut Faults) {
+        let reason = crate::chain(error);
+        self.console.note(&format!("{} is left out: {reason}", port.name));
+        faults.0.insert(port.name.clone(), reason);
     }
 
     /// Waits until every port has a carrier, or time is up and one has.
-    fn await_carriers(&self, ports: &[Port], timeout: Duration) -> Result<Vec<Port>, LinkError> {
+    fn await_carriers(
+        &self,
+        ports: &[Port],
+        faults: &Faults,
+        timeout: Duration,
+    ) -> Result<Vec<Port>, LinkError> {
         const STEP: Duration = Duration::from_millis(100);
         let mut waited = Duration::ZERO;
         loop {
@@ -155,7 +181,7 @@ impl Link<'_> {
                 return Ok(linked);
             }
             if waited >= timeout {
-                let states = self.states(ports);
+                let states = self.states(ports, faults);
                 return Err(LinkError::NoCarrier { seconds: timeout.as_secs(), states });
             }
             (self.sleep)(STEP);
@@ -163,18 +189,19 @@ impl Link<'_> {
         }
     }
 
-    fn set_static(&self, ports: &[Port]) -> Result<Vec<String>, LinkError> {
+    fn set_static(&self, ports: &[Port], faults: &mut Faults) -> Vec<String> {
         let mut runner = (self.runner)();
         let mut addresses = Vec::new();
         for port in ports {
             if let Method::Static(address) = port.settings.method {
                 let address = address.to_string();
-                let cmd = ip(&["address", "replace", &address, "dev", &port.name]);
-                runner.run(&cmd).map_err(configuring(&port.name))?;
-                addresses.push(format!("{} {address}", port.name));
+                match runner.run(&ip(&["address", "replace", &address, "dev", &port.name])) {
+                    Ok(_) => addresses.push(format!("{} {address}", port.name)),
+                    Err(error) => self.leave_out(port, &error, faults),
+                }
             }
         }
-        Ok(addresses)
+        addresses
     }
 
     /// Asks on all ports at once, again and again while nobody answers. `enough` says that the
@@ -184,6 +211,7 @@ impl Link<'_> {
         all: &[Port],
         linked: &[Port],
         enough: bool,
+        faults: &mut Faults,
     ) -> Result<Vec<String>, LinkError> {
         let asking: Vec<&Port> =
             linked.iter().filter(|port| port.settings.method == Method::Dhcp).collect();
@@ -197,7 +225,10 @@ impl Link<'_> {
             let mut addresses = Vec::new();
             for (port, lease) in asking.iter().zip(leases) {
                 match lease {
-                    Ok(lease) => addresses.push(self.apply(port, &lease)?),
+                    Ok(lease) => match self.apply(port, &lease) {
+                        Ok(address) => addresses.push(address),
+                        Err(error) => self.leave_out(port, &error, faults),
+                    },
                     Err(error) => self.console.note(&format!(
                         "{}: no DHCP answer (round {round} of {rounds}, {:.0} s): {error}",
                         port.name,
@@ -212,7 +243,7 @@ impl Link<'_> {
                 (self.sleep)(DHCP_PAUSE);
             }
         }
-        Err(LinkError::NoLease { rounds, states: self.states(all) })
+        Err(LinkError::NoLease { rounds, states: self.states(all, faults) })
     }
 
     fn dhcp_round(&self, ports: &[&Port]) -> Vec<Result<Lease, String>> {
@@ -233,11 +264,8 @@ impl Link<'_> {
     }
 
     /// Sets what the lease says; returns the interface with its address.
-    fn apply(&self, port: &Port, lease: &Lease) -> Result<String, LinkError> {
-        let mut runner = (self.runner)();
-        for cmd in lease.commands(&port.name) {
-            runner.run(&cmd).map_err(configuring(&port.name))?;
-        }
+    fn apply(&self, port: &Port, lease: &Lease) -> Result<String, CmdError> {
+        run_all(&mut *(self.runner)(), &lease.commands(&port.name))?;
         if let Some(text) = lease.resolv_conf()
             && let Err(error) = self.root.write("/etc/resolv.conf", text.as_bytes(), 0o644, None)
         {
@@ -246,18 +274,38 @@ impl Link<'_> {
         Ok(format!("{} {}", port.name, lease.address))
     }
 
-    /// `eth0 (virtio_net): link, eth1 (tg3): no link`.
-    fn states(&self, ports: &[Port]) -> String {
-        let states: Vec<String> = ports
+    /// `eth0 (virtio_net): link, eth1 (tg3): no link`, then what was left out and why.
+    fn states(&self, ports: &[Port], faults: &Faults) -> String {
+        let mut states: Vec<String> = ports
             .iter()
+            .filter(|port| !faults.0.contains_key(&port.name))
             .map(|port| {
                 let driver = driver(self.root, &port.hardware).unwrap_or_else(|| "?".to_owned());
                 let state = if has_carrier(self.root, &port.hardware) { "link" } else { "no link" };
                 format!("{} ({driver}): {state}", port.name)
             })
             .collect();
+        if !faults.0.is_empty() {
+            states.push(faults.to_string());
+        }
         states.join(", ")
     }
+}
+
+/// The ports that were left out, with the reason of each.
+#[derive(Debug, Default)]
+struct Faults(BTreeMap<String, String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<String> =
+            self.0.iter().map(|(port, reason)| format!("{port}: {reason}")).collect();
+        f.write_str(&faults.join(", "))
+    }
+}
+
+fn run_all(runner: &mut dyn Runner, commands: &[Cmd]) -> Result<(), CmdError> {
+    commands.iter().try_for_each(|cmd| runner.run(cmd).map(drop))
 }
 
 fn ip(arguments: &[&str]) -> Cmd {
@@ -283,11 +331,6 @@ fn set_up_commands(port: &Port) -> Vec<Cmd> {
         commands.push(ip(&["link", "set", &port.name, "up"]));
     }
     commands
-}
-
-fn configuring(interface: &str) -> impl Fn(CmdError) -> LinkError + use<> {
-    let interface = interface.to_owned();
-    move |source| LinkError::Configure { interface: interface.clone(), source }
 }
 
 #[cfg(test)]

@@ -22,10 +22,12 @@ fn machine() -> (tempfile::TempDir, Root) {
     (folder, root)
 }
 
-/// Answers DHCP on the interfaces it is told to, and remembers every command.
+/// Answers DHCP on the interfaces it is told to, fails commands that begin with given words, and
+/// remembers every command.
 struct Network<'a> {
     root: &'a Root,
     answering: &'a [&'a str],
+    failing: &'a [&'a str],
     transcript: Mutex<Vec<String>>,
 }
 
@@ -35,6 +37,9 @@ impl Runner for Port<'_> {
     fn run(&mut self, cmd: &Cmd) -> Result<Output, CmdError> {
         let line = cmd.to_string();
         self.0.transcript.lock().unwrap().push(line.clone());
+        if self.0.failing.iter().any(|start| line.starts_with(start)) {
+            return Err(CmdError::Exit { cmd: line, code: 2, stderr_tail: "no firmware".into() });
+        }
         if line.starts_with("busybox udhcpc") {
             let Some(interface) =
                 self.0.answering.iter().find(|name| line.contains(&format!("-i {name} ")))
@@ -59,10 +64,20 @@ fn up(
     answering: &'static [&'static str],
     cmdline: &str,
 ) -> (Result<String, LinkError>, Vec<String>, Screen) {
+    up_failing(root, answering, &[], cmdline)
+}
+
+fn up_failing(
+    root: &Root,
+    answering: &'static [&'static str],
+    failing: &'static [&'static str],
+    cmdline: &str,
+) -> (Result<String, LinkError>, Vec<String>, Screen) {
     // Leaked: runners are boxed for ever, and a test ends soon.
     let network: &'static Network<'static> = Box::leak(Box::new(Network {
         root: Box::leak(Box::new(root.clone())),
         answering,
+        failing,
         transcript: Mutex::default(),
     }));
     let options = AgentOptions::parse(&RawCmdline::parse(cmdline)).unwrap();
@@ -130,4 +145,49 @@ fn no_cable_and_no_card_are_different_errors() {
     let (result, _, screen) = up(&Root::new(empty.path()), &[], "");
     assert!(matches!(result, Err(LinkError::NoInterface)));
     assert_eq!(screen.text().lines().count(), 2);
+}
+
+#[test]
+fn a_card_that_cannot_be_used_does_not_keep_the_others_from_it() {
+    let (_folder, root) = machine();
+    // eth1 has a link and lacks its firmware; then eth0 refuses its address.
+    root.write("/sys/class/net/eth1/carrier", b"1", 0o644, None).unwrap();
+    let no_firmware: &[&str] = &["ip link set eth1 up"];
+    let (result, _, screen) = up_failing(&root, &["eth0", "eth1"], no_firmware, "");
+    assert_eq!(result.unwrap(), "eth0 10.0.2.15/24");
+    let note = "eth1 is left out: `ip link set eth1 up` exited with 2; its last words: no firmware";
+    assert!(screen.text().contains(note), "{}", screen.text());
+    let no_address: &[&str] = &["ip address replace 10.0.2.15/24 dev eth0"];
+    let (result, _, _) = up_failing(&root, &["eth0", "eth1"], no_address, "");
+    assert_eq!(result.unwrap(), "eth1 10.0.2.15/24");
+    let (result, _, _) = up_failing(&root, &[], no_firmware, "LINK_UP_TIMEOUT=0");
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "no DHCP answer in 6 rounds: eth0 (driver): link, eth1: `ip link set eth1 up` exited \
+         with 2; its last words: no firmware"
+    );
+}
+
+#[test]
+fn without_any_usable_card_each_is_named_with_what_it_refused() {
+    let (_folder, root) = machine();
+    for (failing, cmdline, expected) in [
+        (
+            "ip link set",
+            "",
+            "no network interface can be used: eth0: `ip link set eth0 up` exited with 2; its \
+             last words: no firmware, eth1: `ip link set eth1 up` exited with 2; its last words: \
+             no firmware",
+        ),
+        (
+            "ip address",
+            "IP=all:10.0.0.9/8",
+            "no network interface can be used: eth0: `ip address replace 10.0.0.9/8 dev eth0` \
+             exited with 2; its last words: no firmware",
+        ),
+    ] {
+        let failing: &'static [&'static str] = Box::leak(Box::new([failing]));
+        let (result, _, _) = up_failing(&root, &[], failing, cmdline);
+        assert_eq!(result.unwrap_err().to_string(), expected);
+    }
 }
