@@ -5,6 +5,11 @@
 //! very program as its script ([`lease::record_event`]), which only writes down what was offered,
 //! and the agent applies it.
 //!
+//! Several interfaces may get an address each. The card that the machine was started from
+//! (`BOOTIF=`) comes first, then the others in the order of their numbers: the first one's gateway
+//! is the machine's, and the first one's name servers. Who did not answer is asked again as long as
+//! no address leads to the server.
+//!
 //! One card that cannot be used (its firmware is missing, it refuses its address) is told on the
 //! console and left out; the others go on. A machine that has no address at the end is told,
 //! interface by interface, why.
@@ -13,10 +18,14 @@ pub mod lease;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::detect::{driver, ethernet_names, has_carrier};
+use ipnet::IpNet;
+use specs::units::Mac;
+
+use crate::detect::{driver, ethernet_names, has_carrier, mac};
 use crate::options::{AgentOptions, InterfaceSettings, Method};
 use crate::report::Console;
 use crate::world::{Cmd, CmdError, Root, Runner, Tool};
@@ -31,6 +40,9 @@ const SCAN_PAUSE: Duration = Duration::from_secs(3);
 /// minute until it forwards.
 const DHCP_ROUNDS: u32 = 6;
 const DHCP_PAUSE: Duration = Duration::from_secs(10);
+
+/// The metric of the first interface's gateway; each further one's is worse by one.
+const FIRST_METRIC: u32 = 100;
 
 /// Why there is no network.
 #[derive(Debug, thiserror::Error)]
@@ -90,22 +102,17 @@ struct Port {
     name: String,
     hardware: String,
     settings: InterfaceSettings,
+    /// Whether the machine was started from this card.
+    booted: bool,
+    /// Of its gateway.
+    metric: u32,
 }
 
 impl Link<'_> {
     /// Brings the network up and says which addresses there are.
     pub fn up(&self, options: &AgentOptions) -> Result<String, LinkError> {
         let names = self.interfaces()?;
-        let ports: Vec<Port> = names
-            .iter()
-            .map(|name| (name, options.addressing.of(name)))
-            .filter(|(_, settings)| settings.method != Method::None)
-            .map(|(name, settings)| Port {
-                name: settings.vlan.map_or(name.clone(), |vlan| format!("{name}.{vlan}")),
-                hardware: name.clone(),
-                settings,
-            })
-            .collect();
+        let ports = self.ports(&names, options);
         if ports.is_empty() {
             return Ok("none wanted".to_owned());
         }
@@ -115,12 +122,41 @@ impl Link<'_> {
             return Err(LinkError::Unusable { reasons: faults.to_string() });
         }
         let linked = self.await_carriers(&usable, &faults, options.link_up_timeout)?;
-        let mut addresses = self.set_static(&linked, &mut faults);
-        addresses.extend(self.ask_dhcp(&usable, &linked, !addresses.is_empty(), &mut faults)?);
-        if addresses.is_empty() {
+        let mut network = Network::default();
+        self.set_static(&linked, &mut network, &mut faults);
+        self.ask_dhcp(&linked, &options.server.host, &mut network, &mut faults);
+        if !network.addresses.is_empty() {
+            return Ok(network.to_string());
+        }
+        if linked.iter().all(|port| faults.0.contains_key(&port.name)) {
             return Err(LinkError::Unusable { reasons: faults.to_string() });
         }
-        Ok(addresses.join(", "))
+        Err(LinkError::NoLease { rounds: DHCP_ROUNDS, states: self.states(&usable, &faults) })
+    }
+
+    /// The ports that want an address, the preferred one first.
+    fn ports(&self, names: &[String], options: &AgentOptions) -> Vec<Port> {
+        let booted = |name: &str| {
+            let card: Option<Mac> = mac(self.root, name);
+            card.is_some() && card == options.boot_card
+        };
+        let mut ports: Vec<Port> = names
+            .iter()
+            .map(|name| (name, options.addressing.of(name)))
+            .filter(|(_, settings)| settings.method != Method::None)
+            .map(|(name, settings)| Port {
+                name: settings.vlan.map_or(name.clone(), |vlan| format!("{name}.{vlan}")),
+                hardware: name.clone(),
+                settings,
+                booted: booted(name),
+                metric: FIRST_METRIC,
+            })
+            .collect();
+        ports.sort_by_key(|port| !port.booted);
+        for (port, metric) in ports.iter_mut().zip(FIRST_METRIC..) {
+            port.metric = metric;
+        }
+        ports
     }
 
     /// The interfaces, as soon as there is one.
@@ -189,61 +225,54 @@ impl Link<'_> {
         }
     }
 
-    fn set_static(&self, ports: &[Port], faults: &mut Faults) -> Vec<String> {
+    fn set_static(&self, ports: &[Port], network: &mut Network, faults: &mut Faults) {
         let mut runner = (self.runner)();
-        let mut addresses = Vec::new();
         for port in ports {
             if let Method::Static(address) = port.settings.method {
-                let address = address.to_string();
-                match runner.run(&ip(&["address", "replace", &address, "dev", &port.name])) {
-                    Ok(_) => addresses.push(format!("{} {address}", port.name)),
+                let text = address.to_string();
+                match runner.run(&ip(&["address", "replace", &text, "dev", &port.name])) {
+                    Ok(_) => network.addresses.push((port.name.clone(), address)),
                     Err(error) => self.leave_out(port, &error, faults),
                 }
             }
         }
-        addresses
     }
 
-    /// Asks on all ports at once, again and again while nobody answers. `enough` says that the
-    /// machine has an address already and one round will do.
-    fn ask_dhcp(
-        &self,
-        all: &[Port],
-        linked: &[Port],
-        enough: bool,
-        faults: &mut Faults,
-    ) -> Result<Vec<String>, LinkError> {
-        let asking: Vec<&Port> =
+    /// Asks on all ports at once, and those that were silent again and again until the network
+    /// leads to `server` and the card that the machine was started from has its address.
+    fn ask_dhcp(&self, linked: &[Port], server: &str, network: &mut Network, faults: &mut Faults) {
+        let mut silent: Vec<&Port> =
             linked.iter().filter(|port| port.settings.method == Method::Dhcp).collect();
-        if asking.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rounds = if enough { 1 } else { DHCP_ROUNDS };
-        for round in 1..=rounds {
+        for round in 1..=DHCP_ROUNDS {
             let began = Instant::now();
-            let leases = self.dhcp_round(&asking);
-            let mut addresses = Vec::new();
-            for (port, lease) in asking.iter().zip(leases) {
+            let leases = self.dhcp_round(&silent);
+            let mut still_silent = Vec::new();
+            for (port, lease) in silent.into_iter().zip(leases) {
                 match lease {
-                    Ok(lease) => match self.apply(port, &lease) {
-                        Ok(address) => addresses.push(address),
-                        Err(error) => self.leave_out(port, &error, faults),
-                    },
-                    Err(error) => self.console.note(&format!(
-                        "{}: no DHCP answer (round {round} of {rounds}, {:.0} s): {error}",
-                        port.name,
-                        began.elapsed().as_secs_f64()
-                    )),
+                    Ok(lease) => {
+                        if let Err(error) = self.apply(port, &lease, network) {
+                            self.leave_out(port, &error, faults);
+                        }
+                    }
+                    Err(error) => {
+                        self.console.note(&format!(
+                            "{}: no DHCP answer (round {round} of {DHCP_ROUNDS}, {:.0} s): {error}",
+                            port.name,
+                            began.elapsed().as_secs_f64()
+                        ));
+                        still_silent.push(port);
+                    }
                 }
             }
-            if !addresses.is_empty() || enough {
-                return Ok(addresses);
+            silent = still_silent;
+            let booted_is_silent = silent.iter().any(|port| port.booted);
+            if silent.is_empty() || (network.leads_to(server) && !booted_is_silent) {
+                return;
             }
-            if round < rounds {
+            if round < DHCP_ROUNDS {
                 (self.sleep)(DHCP_PAUSE);
             }
         }
-        Err(LinkError::NoLease { rounds, states: self.states(all, faults) })
     }
 
     fn dhcp_round(&self, ports: &[&Port]) -> Vec<Result<Lease, String>> {
@@ -263,15 +292,21 @@ impl Link<'_> {
         })
     }
 
-    /// Sets what the lease says; returns the interface with its address.
-    fn apply(&self, port: &Port, lease: &Lease) -> Result<String, CmdError> {
-        run_all(&mut *(self.runner)(), &lease.commands(&port.name))?;
-        if let Some(text) = lease.resolv_conf()
-            && let Err(error) = self.root.write("/etc/resolv.conf", text.as_bytes(), 0o644, None)
-        {
-            self.console.note(&format!("names cannot be resolved: no /etc/resolv.conf: {error}"));
+    /// Sets what the lease says; the first that names name servers is asked for names.
+    fn apply(&self, port: &Port, lease: &Lease, network: &mut Network) -> Result<(), CmdError> {
+        run_all(&mut *(self.runner)(), &lease.commands(&port.name, port.metric))?;
+        network.addresses.push((port.name.clone(), lease.address.into()));
+        network.routers.extend(lease.routers.first());
+        let Some(text) = lease.resolv_conf().filter(|_| !network.resolves_names) else {
+            return Ok(());
+        };
+        match self.root.write("/etc/resolv.conf", text.as_bytes(), 0o644, None) {
+            Ok(()) => network.resolves_names = true,
+            Err(error) => self
+                .console
+                .note(&format!("names cannot be resolved: no /etc/resolv.conf: {error}")),
         }
-        Ok(format!("{} {}", port.name, lease.address))
+        Ok(())
     }
 
     /// `eth0 (virtio_net): link, eth1 (tg3): no link`, then what was left out and why.
@@ -289,6 +324,39 @@ impl Link<'_> {
             states.push(faults.to_string());
         }
         states.join(", ")
+    }
+}
+
+/// What the machine has been given so far.
+#[derive(Debug, Default)]
+struct Network {
+    /// By interface.
+    addresses: Vec<(String, IpNet)>,
+    /// Gateways that are in use.
+    routers: Vec<Ipv4Addr>,
+    resolves_names: bool,
+}
+
+impl Network {
+    /// Whether packets for this host have somewhere to go. A host that is known by its name may be
+    /// anywhere; without a name server it is nowhere.
+    fn leads_to(&self, host: &str) -> bool {
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => {
+                !self.routers.is_empty()
+                    || self.addresses.iter().any(|(_, network)| network.contains(&address))
+            }
+            Err(_) => self.resolves_names,
+        }
+    }
+}
+
+/// `eth0 10.0.2.15/24, eth1 192.168.7.9/24`.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> =
+            self.addresses.iter().map(|(port, address)| format!("{port} {address}")).collect();
+        f.write_str(&addresses.join(", "))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Network interfaces with hardware behind them.
 
 use specs::facts::Facts;
+use specs::units::Mac;
 
 use super::{Inventory, number, value};
 use crate::world::Root;
@@ -25,6 +26,11 @@ pub(crate) fn names(root: &Root) -> Vec<String> {
 /// Whether there is somebody at the other end of the cable. Only an interface that is up knows.
 pub(crate) fn has_carrier(root: &Root, name: &str) -> bool {
     number(root, &format!("/sys/class/net/{name}/carrier")) == Some(1)
+}
+
+/// The address that the interface has now.
+pub(crate) fn mac(root: &Root, name: &str) -> Option<Mac> {
+    value(root, &format!("/sys/class/net/{name}/address"))?.parse().ok()
 }
 
 /// The name of the driver.
