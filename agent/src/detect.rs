@@ -20,7 +20,7 @@ use specs::facts::Facts;
 use crate::world::Root;
 
 pub use inventory::Inventory;
-pub(crate) use networks::{driver, has_carrier, mac, names as ethernet_names};
+pub(crate) use networks::{driver, has_carrier, interface_number, mac, names as ethernet_names};
 pub use table::table;
 
 /// The facts of the machine below `root`, in the order in which the original reports them:

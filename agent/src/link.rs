@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use specs::units::Mac;
 
-use crate::detect::{driver, ethernet_names, has_carrier, mac};
+use crate::detect::{driver, ethernet_names, has_carrier, interface_number, mac};
 use crate::options::{AgentOptions, InterfaceSettings, Method};
 use crate::report::Console;
 use crate::world::{Cmd, CmdError, Root, Runner, Tool};
@@ -40,6 +40,9 @@ const SCAN_PAUSE: Duration = Duration::from_secs(3);
 /// minute until it forwards.
 const DHCP_ROUNDS: u32 = 6;
 const DHCP_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the kernel lets a name of an interface be: `IFNAMSIZ` without the final zero.
+const MAX_NAME: usize = 15;
 
 /// The metric of the first interface's gateway; each further one's is worse by one.
 const FIRST_METRIC: u32 = 100;
@@ -145,7 +148,7 @@ impl Link<'_> {
             .map(|name| (name, options.addressing.of(name)))
             .filter(|(_, settings)| settings.method != Method::None)
             .map(|(name, settings)| Port {
-                name: settings.vlan.map_or(name.clone(), |vlan| format!("{name}.{vlan}")),
+                name: settings.vlan.map_or(name.clone(), |vlan| self.vlan_name(name, vlan)),
                 hardware: name.clone(),
                 settings,
                 booted: booted(name),
@@ -157,6 +160,16 @@ impl Link<'_> {
             port.metric = metric;
         }
         ports
+    }
+
+    /// The name of a VLAN on this card: as usual, or by the card's number where that is longer
+    /// than the kernel lets names be.
+    fn vlan_name(&self, hardware: &str, vlan: u16) -> String {
+        let name = format!("{hardware}.{vlan}");
+        match interface_number(self.root, hardware) {
+            Some(number) if name.len() > MAX_NAME => format!("if{number}.{vlan}"),
+            _ => name,
+        }
     }
 
     /// The interfaces, as soon as there is one.
@@ -183,7 +196,7 @@ impl Link<'_> {
         }
         let mut usable = Vec::new();
         for port in ports {
-            match run_all(&mut *runner, &set_up_commands(port)) {
+            match run_all(&mut *runner, &set_up_commands(self.root, port)) {
                 Ok(()) => usable.push(port.clone()),
                 Err(error) => self.leave_out(port, &error, faults),
             }
@@ -380,22 +393,16 @@ fn ip(arguments: &[&str]) -> Cmd {
     Cmd::new(Tool::Ip, arguments)
 }
 
-fn set_up_commands(port: &Port) -> Vec<Cmd> {
+fn set_up_commands(root: &Root, port: &Port) -> Vec<Cmd> {
     let mut commands = vec![ip(&["link", "set", &port.hardware, "up"])];
     if let Some(vlan) = port.settings.vlan {
-        let id = vlan.to_string();
-        commands.push(ip(&[
-            "link",
-            "add",
-            "link",
-            &port.hardware,
-            "name",
-            &port.name,
-            "type",
-            "vlan",
-            "id",
-            &id,
-        ]));
+        // It is there already when a person tries again from the console.
+        if !root.exists(&format!("/sys/class/net/{}", port.name)) {
+            let mut arguments = vec!["link", "add", "link", &port.hardware, "name", &port.name];
+            let id = vlan.to_string();
+            arguments.extend(["type", "vlan", "id", &id]);
+            commands.push(ip(&arguments));
+        }
         commands.push(ip(&["link", "set", &port.name, "up"]));
     }
     commands

@@ -274,3 +274,29 @@ fn silent_ports_are_asked_again_until_the_server_can_be_reached() {
         assert_eq!(asked, questions, "{cmdline}");
     }
 }
+
+#[test]
+fn the_name_of_a_vlan_fits_and_one_that_is_there_is_taken() {
+    let (_folder, root) = machine();
+    // What the first try of `edeploy-agent run` has left.
+    root.write("/sys/class/net/eth0.30/uevent", b"DEVTYPE=vlan", 0o644, None).unwrap();
+    let (result, transcript, _) = up(&root, &[], "IP=eth0:192.168.7.9/24@30,other:none");
+    assert_eq!(result.unwrap(), "eth0.30 192.168.7.9/24");
+    assert!(!transcript.iter().any(|line| line.contains("link add")), "{transcript:?}");
+
+    for (name, vlan, expected) in
+        [("enp129s0f1", 4094, "enp129s0f1.4094"), ("enp129s0f1np1", 12, "if7.12")]
+    {
+        for (file, content) in
+            [("type", "1"), ("ifindex", "7"), ("carrier", "1"), ("device/vendor", "x")]
+        {
+            let path = format!("/sys/class/net/{name}/{file}");
+            root.write(&path, content.as_bytes(), 0o644, None).unwrap();
+        }
+        let (result, transcript, _) =
+            up(&root, &[], &format!("IP={name}:10.0.0.9/8@{vlan},other:none"));
+        assert_eq!(result.unwrap(), format!("{expected} 10.0.0.9/8"));
+        let add = format!("ip link add link {name} name {expected} type vlan id {vlan}");
+        assert!(transcript.contains(&add), "{transcript:?}");
+    }
+}
