@@ -20,7 +20,7 @@ use specs::facts::Facts;
 use crate::world::Root;
 
 pub use inventory::Inventory;
-pub(crate) use networks::{driver, has_carrier, names as ethernet_names};
+pub(crate) use networks::{driver, has_carrier, interface_number, mac, names as ethernet_names};
 pub use table::table;
 
 /// The facts of the machine below `root`, in the order in which the original reports them:
@@ -92,6 +92,8 @@ mod tests {
               optimal_io_size      0
               rotational           1
               nr_requests          256
+              removable            no
+              transport            virtio
               serial               disk-host03
             system product
               name                 Standard PC (i440FX + PIIX, 1996)
@@ -150,6 +152,8 @@ mod tests {
               optimal_io_size      0
               rotational           0
               nr_requests          256
+              removable            no
+              transport            nvme
               serial               S64GNE0R500123
               wwn-id               eui.002538b471b0a1c2
             disk sda
@@ -163,6 +167,8 @@ mod tests {
               optimal_io_size      0
               rotational           1
               nr_requests          256
+              removable            no
+              transport            sas
               serial               6XP0XXXX0000B2
               wwn-id               0x5000c5005ef1a2b3
             disk sdb
@@ -176,6 +182,8 @@ mod tests {
               optimal_io_size      0
               rotational           0
               nr_requests          256
+              removable            no
+              transport            sata
               serial               PHWL4420013K240NGN
               wwn-id               0x55cd2e404b5dcf80
             system product

@@ -15,6 +15,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 
+use crate::detect::disks;
 use crate::report::Console;
 use crate::world::{Cmd, CmdError, Program, Root, Runner, Tool};
 
@@ -22,6 +23,13 @@ const UDEVD: &str = "/usr/lib/systemd/systemd-udevd";
 
 /// Slow RAID controllers take half a minute to find their disks.
 const SETTLE: Duration = Duration::from_secs(60);
+
+/// So long must the list of disks stay the same, on a machine whose controllers may still search.
+const DISKS_AT_REST: Duration = Duration::from_secs(2);
+
+/// How often the list is looked at, and for how long at most.
+const DISKS_STEP: Duration = Duration::from_millis(200);
+const DISKS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Debian packages by the beginning of the firmware files they hold: what network cards of
 /// servers ask for. The longest beginning comes first where one is part of another.
@@ -93,6 +101,44 @@ pub fn settle(runner: &mut dyn Runner, console: &Console) {
     if let Err(error) = runner.run(&cmd) {
         console.note(&format!("going on although udev is still busy: {}", crate::chain(&error)));
     }
+}
+
+/// Waits until no more disks are found. udev does not know of a search that goes on behind a
+/// driver that has been loaded: SAS topologies, targets that spin up, USB sticks. Machines without
+/// such hosts do not wait. Says whether disks were found meanwhile.
+pub fn await_disks(root: &Root, console: &Console, sleep: &dyn Fn(Duration)) -> bool {
+    let first = disks::names(root);
+    if !has_searching_host(root) {
+        return false;
+    }
+    let (mut known, mut at_rest, mut waited) = (first.clone(), Duration::ZERO, Duration::ZERO);
+    while at_rest < DISKS_AT_REST && waited < DISKS_TIMEOUT {
+        sleep(DISKS_STEP);
+        waited += DISKS_STEP;
+        let now = disks::names(root);
+        at_rest = if now == known { at_rest + DISKS_STEP } else { Duration::ZERO };
+        known = now;
+    }
+    if at_rest < DISKS_AT_REST {
+        console.note(&format!(
+            "going on although disks still come and go after {} s",
+            DISKS_TIMEOUT.as_secs()
+        ));
+    }
+    known != first
+}
+
+/// Whether there is a SCSI, SAS or USB storage host. Those of libata, which every PC chipset has,
+/// have found their disks when their driver is loaded.
+fn has_searching_host(root: &Root) -> bool {
+    let hosts = root.names("/sys/class/scsi_host").unwrap_or_default();
+    hosts.iter().any(|host| {
+        let device = root.resolve(&format!("/sys/class/scsi_host/{host}")).unwrap_or_default();
+        !device.components().any(|part| {
+            let number = part.as_os_str().to_str().and_then(|part| part.strip_prefix("ata"));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        })
+    })
 }
 
 /// Boot entries of UEFI firmware are files of a file system of its own.
@@ -203,5 +249,56 @@ mod tests {
             udevadm settle --timeout=60"#]]
         .assert_eq(&runner.transcript.join("\n"));
         assert!(screen.text().contains("going on although udev is still busy: `udevadm settle"));
+    }
+
+    /// A machine with one disk and a storage host at this place below `/sys/devices`.
+    fn storage(host: Option<&str>) -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        add_disk(&root, "vda");
+        if let Some(host) = host {
+            let class = folder.path().join("sys/class/scsi_host");
+            root.create_dirs(&format!("/sys/devices/{host}"), 0o755).unwrap();
+            std::fs::create_dir_all(&class).unwrap();
+            let target = format!("../../devices/{host}");
+            std::os::unix::fs::symlink(target, class.join("host0")).unwrap();
+        }
+        (folder, root)
+    }
+
+    fn add_disk(root: &Root, name: &str) {
+        for (file, content) in [("size", "2048"), ("device/model", "x")] {
+            let path = format!("/sys/block/{name}/{file}");
+            root.write(&path, content.as_bytes(), 0o644, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn disks_are_awaited_where_a_host_may_still_search() {
+        use std::cell::Cell;
+        let sas = Some("pci0000:00/0000:03:00.0/host0/scsi_host/host0");
+        let ata = Some("pci0000:00/0000:00:01.1/ata1/host0/scsi_host/host0");
+        // Host; every how many steps a disk is found, and how many; then found, seconds, noted.
+        for (host, every, disks, found, seconds, noted) in [
+            (None, 1, 1, false, 0.0, false),
+            (ata, 1, 1, false, 0.0, false),
+            (sas, 1, 0, false, 2.0, false),
+            (sas, 5, 3, true, 5.0, false),
+            (sas, 9, usize::MAX, true, 60.0, true),
+        ] {
+            let (_folder, root) = storage(host);
+            let (console, screen) = console();
+            let steps = Cell::new(0);
+            let result = await_disks(&root, &console, &|step| {
+                assert_eq!(step, DISKS_STEP);
+                steps.set(steps.get() + 1);
+                if steps.get() % every == 0 && steps.get() / every <= disks {
+                    add_disk(&root, &format!("sd{}", steps.get()));
+                }
+            });
+            let waited = DISKS_STEP.as_secs_f64() * steps.get() as f64;
+            assert_eq!((result, waited), (found, seconds), "{host:?} {every}");
+            assert_eq!(screen.text().contains("disks still come and go"), noted, "{host:?}");
+        }
     }
 }

@@ -13,8 +13,10 @@ mod root;
 mod supervisor;
 
 use std::fs::{self, OpenOptions};
+use std::os::fd::AsFd;
 use std::process;
 
+use nix::sys::termios::{ControlFlags, InputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::finish::{Ending, Outcome, end, note_failure};
@@ -60,8 +62,60 @@ pub fn main() -> ! {
 fn take_console() {
     if let Ok(console) = OpenOptions::new().read(true).write(true).open("/dev/console") {
         // Whatever of this fails, there is nowhere to say so.
+        let _ = ignore_flow_control(&console);
         let _ = dup2_stdin(&console);
         let _ = dup2_stdout(&console);
         let _ = dup2_stderr(&console);
+    }
+}
+
+/// Lets nobody at the other end of a serial line stop what is printed, and so the installation:
+/// noise reads as XOFF, and an unplugged line never says that it is clear to send.
+fn ignore_flow_control(terminal: impl AsFd) -> nix::Result<()> {
+    let mut settings = tcgetattr(&terminal)?;
+    settings.input_flags.remove(InputFlags::IXON);
+    settings.control_flags.remove(ControlFlags::CRTSCTS);
+    tcsetattr(&terminal, SetArg::TCSANOW, &settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::thread;
+    use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::pty::openpty;
+
+    use super::*;
+
+    #[test]
+    fn an_xoff_does_not_stop_the_console() {
+        let terminal = openpty(None, None).unwrap();
+        let mut settings = tcgetattr(&terminal.slave).unwrap();
+        settings.input_flags.insert(InputFlags::IXON);
+        settings.control_flags.insert(ControlFlags::CRTSCTS);
+        tcsetattr(&terminal.slave, SetArg::TCSANOW, &settings).unwrap();
+        let mut other_end = fs::File::from(terminal.master);
+        let ready = |what| {
+            let mut waiting = [PollFd::new(terminal.slave.as_fd(), what)];
+            poll(&mut waiting, PollTimeout::ZERO).unwrap() == 1
+        };
+        // The kernel hands over what was typed a little later.
+        let soon = |condition: &dyn Fn() -> bool| {
+            (0..200).any(|_| {
+                thread::sleep(Duration::from_millis(10));
+                condition()
+            })
+        };
+        other_end.write_all(b"\x13").unwrap();
+        assert!(soon(&|| !ready(PollFlags::POLLOUT)), "the terminal of this test does not stop");
+
+        ignore_flow_control(&terminal.slave).unwrap();
+        let settings = tcgetattr(&terminal.slave).unwrap();
+        assert!(!settings.control_flags.contains(ControlFlags::CRTSCTS));
+        other_end.write_all(b"\x13\n").unwrap();
+        assert!(soon(&|| ready(PollFlags::POLLIN)), "an XOFF is typed text now");
+        assert!(ready(PollFlags::POLLOUT));
     }
 }

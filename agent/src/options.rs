@@ -14,7 +14,7 @@ mod cmdline;
 
 use std::time::Duration;
 
-use specs::units::Name;
+use specs::units::{Mac, Name};
 
 pub use addressing::{Addressing, InterfaceSettings, Method};
 pub use cmdline::RawCmdline;
@@ -30,6 +30,8 @@ pub struct AgentOptions {
     pub rsync: TreeSource,
     /// `IP`: how each network interface gets its address.
     pub addressing: Addressing,
+    /// `BOOTIF`, added by the network boot loader: the card that the machine was started from.
+    pub boot_card: Option<Mac>,
     /// `LINK_UP_TIMEOUT`: how long to wait for a carrier.
     pub link_up_timeout: Duration,
     /// `ONSUCCESS`.
@@ -166,6 +168,8 @@ impl AgentOptions {
             addressing: reader
                 .parsed("IP", addressing::EXPECTED, |text| text.parse().ok())
                 .unwrap_or_default(),
+            // The boot loader's word, not the admin's: an odd one is no reason to stop.
+            boot_card: reader.text("BOOTIF").and_then(boot_card),
             link_up_timeout: Duration::from_secs(reader.number("LINK_UP_TIMEOUT", 10).into()),
             on_success: reader
                 .parsed("ONSUCCESS", "reboot, halt, console or kexec", |text| match text {
@@ -193,6 +197,13 @@ impl AgentOptions {
         }
         if reader.errors.is_empty() { Ok(options) } else { Err(reader.errors) }
     }
+}
+
+/// The address in `01-52-54-00-88-17-3c`: behind the hardware type (1, Ethernet), if there is one.
+fn boot_card(text: &str) -> Option<Mac> {
+    let text = text.replace('-', ":");
+    let address = if text.len() > 17 { text.strip_prefix("01:")? } else { &text };
+    address.parse().ok()
 }
 
 /// Takes typed values out of a command line and remembers what was wrong.
@@ -314,6 +325,20 @@ mod tests {
             parse("SERV=fd00::1").server.url("upload"),
             "http://[fd00::1]:80/cgi-bin/upload"
         );
+    }
+
+    #[test]
+    fn the_card_that_the_machine_was_started_from() {
+        for (text, expected) in [
+            ("BOOTIF=01-52-54-00-88-17-3C", Some("52:54:00:88:17:3c")),
+            ("BOOTIF=52:54:00:88:17:3c", Some("52:54:00:88:17:3c")),
+            ("BOOTIF=20-52-54-00-88-17-3c", None),
+            ("BOOTIF=eth0", None),
+            ("", None),
+        ] {
+            let card = parse(text).boot_card;
+            assert_eq!(card.as_ref().map(Mac::as_str), expected, "{text}");
+        }
     }
 
     #[test]

@@ -182,11 +182,15 @@ fn name_missing_firmware(console: &Console) {
     }
 }
 
-/// Controllers find their disks while the network comes up: the late ones are waited for.
+/// Controllers find their disks while the network comes up: the late ones are waited for, and
+/// then udev, which names them by identity.
 fn await_late_disks(root: &Root, console: &Console) {
     if drivers::has_udev(root) {
         console.begin("drivers of late disks");
         drivers::settle(&mut RealRunner, console);
+        if drivers::await_disks(root, console, &std::thread::sleep) {
+            drivers::settle(&mut RealRunner, console);
+        }
         console.done("");
     }
 }

@@ -41,10 +41,11 @@ const EMPTY_FOLDERS: [&str; 12] = [
     "usr/local",
 ];
 /// Files of our own, the few that a Debian package makes by script or does not have.
-const OWN_FILES: [(&str, &str); 7] = [
+const OWN_FILES: [(&str, &str); 8] = [
     ("etc/group", include_str!("../rootfs/etc/group")),
     ("etc/hosts", include_str!("../rootfs/etc/hosts")),
     ("etc/lvm/lvm.conf", include_str!("../rootfs/etc/lvm/lvm.conf")),
+    ("etc/modprobe.d/scsi.conf", include_str!("../rootfs/etc/modprobe.d/scsi.conf")),
     ("etc/nsswitch.conf", include_str!("../rootfs/etc/nsswitch.conf")),
     ("etc/passwd", include_str!("../rootfs/etc/passwd")),
     ("etc/shells", include_str!("../rootfs/etc/shells")),
@@ -298,6 +299,25 @@ fn mebibytes(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_rootfs_goes_in() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs");
+        let mut pending = vec![folder.clone()];
+        let mut found = Vec::new();
+        while let Some(path) = pending.pop() {
+            for entry in fs::read_dir(&path).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    pending.push(path);
+                } else {
+                    found.push(path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        assert_eq!(found, OWN_FILES.map(|(path, _)| path));
+    }
 
     #[test]
     fn sizes_are_rounded_up() {

@@ -7,6 +7,11 @@
 //! Beside the keys of the original, the agent reports per disk `bytes` (exact size),
 //! `logical_block_size`, `serial` and `wwn-id`, per NIC `permanent` (`yes` when `serial` is the
 //! burnt-in address), and `("system", "firmware", "type", "bios" | "uefi")`.
+//!
+//! A spec keeps away from sticks and virtual media with two more keys of a disk: `removable` (`yes`
+//! when its medium comes out) and `transport` (`usb`, `sata`, `sas`, `scsi`, `nvme` or `virtio`;
+//! absent where none of them is known), as in `("disk", "$disk", "transport", "not(in(usb))")`. Disks
+//! that are removable or attached by USB are listed after the others.
 
 mod read;
 

@@ -9,7 +9,8 @@ use crate::world::Root;
 /// `/sys/block/*/size` counts in these, whatever the disk's own sectors are.
 const SYSFS_SECTOR: u64 = 512;
 
-/// The names of the machine's disks, sorted: block devices with hardware behind them and room
+/// The names of the machine's disks, sorted, those that may be pulled out last: ties in matching
+/// are broken by this order, and a stick left in a port is no system disk. Disks are block devices with hardware behind them and room
 /// on them. Not loop, RAM, md and device-mapper devices, drives for removable discs, or the
 /// hidden paths of multipath NVMe.
 pub fn names(root: &Root) -> Vec<String> {
@@ -22,7 +23,39 @@ pub fn names(root: &Root) -> Vec<String> {
             && number(root, &format!("/sys/block/{name}/hidden")) != Some(1)
             && size(root, name).is_some_and(|size| size.0 > 0)
     });
+    names.sort_by_key(|name| is_removable(root, name) || transport(root, name) == Some("usb"));
     names
+}
+
+/// Whether the disk itself says that its medium comes out. Hard disks in USB cases say no.
+fn is_removable(root: &Root, name: &str) -> bool {
+    number(root, &format!("/sys/block/{name}/removable")) == Some(1)
+}
+
+/// How the disk is attached, told from the devices on the way to it; nothing when none is known.
+fn transport(root: &Root, name: &str) -> Option<&'static str> {
+    let path = root.resolve(&format!("/sys/block/{name}")).ok()?;
+    let parts: Vec<&str> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
+    let passes = |kind: &str| {
+        parts.iter().any(|part| {
+            part.strip_prefix(kind).is_some_and(|rest| {
+                rest.starts_with(|c: char| c.is_ascii_digit())
+                    && rest.chars().all(|c| c.is_ascii_digit() || "-:.".contains(c))
+            })
+        })
+    };
+    // From the outside in: what is attached by USB, SATA or SAS is a SCSI disk to the kernel, and
+    // a SCSI host may be a virtual one.
+    [
+        ("usb", "usb"),
+        ("ata", "sata"),
+        ("end_device-", "sas"),
+        ("host", "scsi"),
+        ("virtio", "virtio"),
+    ]
+    .into_iter()
+    .find_map(|(device, transport)| passes(device).then_some(transport))
+    .or_else(|| name.starts_with("nvme").then_some("nvme"))
 }
 
 /// The exact size of a disk.
@@ -95,9 +128,72 @@ fn push_disk(facts: &mut Facts, root: &Root, name: &str) {
             facts.push("disk", name, key, number);
         }
     }
+    facts.push("disk", name, "removable", if is_removable(root, name) { "yes" } else { "no" });
+    if let Some(transport) = transport(root, name) {
+        facts.push("disk", name, "transport", transport);
+    }
     for (key, text) in [("serial", serial(root, name)), ("wwn-id", wwn(root, name))] {
         if let Some(text) = text {
             facts.push("disk", name, key, text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_that_may_be_pulled_out_come_last_and_say_how_they_are_attached() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        let pci = "pci0000:00/0000:00:14.0";
+        let block = folder.path().join("sys/block");
+        std::fs::create_dir_all(&block).unwrap();
+        for (name, path, removable) in [
+            ("sda", "usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block", "1"),
+            ("sdb", "usb2/2-2/2-2:1.0/host7/target7:0:0/7:0:0:0/block", "0"),
+            (
+                "sdc",
+                "host0/port-0:0/expander-0:0/port-0:0:1/end_device-0:0:1/target0:0:1/block",
+                "0",
+            ),
+            ("sdd", "ata3/host2/target2:0:0/2:0:0:0/block", "0"),
+            ("sde", "virtio1/host3/target3:0:0/3:0:0:0/block", "0"),
+            ("vda", "virtio2/block", "0"),
+            ("nvme0n1", "nvme/nvme0", "0"),
+            ("mmcblk0", "mmc_host/mmc0/mmc0:0001/block", "0"),
+        ] {
+            let device = format!("{pci}/{path}/{name}");
+            for (file, content) in
+                [("size", "2048"), ("removable", removable), ("device/model", "x")]
+            {
+                let file = format!("/sys/devices/{device}/{file}");
+                root.write(&file, content.as_bytes(), 0o644, None).unwrap();
+            }
+            std::os::unix::fs::symlink(format!("../devices/{device}"), block.join(name)).unwrap();
+        }
+        let mut facts = Facts::default();
+        push_facts(&mut facts, &root);
+        let told: Vec<String> = names(&root)
+            .iter()
+            .map(|name| {
+                let text = |key| facts.text("disk", name, key).unwrap_or_else(|| "-".to_owned());
+                format!("{name} {} {}", text("transport"), text("removable"))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "mmcblk0 - no",
+                "nvme0n1 nvme no",
+                "sdc sas no",
+                "sdd sata no",
+                "sde scsi no",
+                "vda virtio no",
+                "sda usb yes",
+                "sdb usb no",
+            ]
+        );
     }
 }

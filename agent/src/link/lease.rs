@@ -85,17 +85,18 @@ impl Lease {
         })
     }
 
-    /// The commands that give the interface this address and the machine this gateway.
-    pub fn commands(&self, interface: &str) -> Vec<Cmd> {
+    /// The commands that give the interface this address and the machine this gateway. Several
+    /// interfaces may each have one: the kernel takes the gateway with the lowest metric.
+    pub fn commands(&self, interface: &str, metric: u32) -> Vec<Cmd> {
         let address = self.address.to_string();
         let mut commands =
             vec![Cmd::new(Tool::Ip, &["address", "replace", &address, "dev", interface])];
         if let Some(router) = self.routers.first() {
-            let router = router.to_string();
-            let mut arguments = vec!["route", "replace", "default", "via", &router];
-            arguments.extend(["dev", interface]);
+            let (via, metric) = (router.to_string(), metric.to_string());
+            let mut arguments = vec!["route", "replace", "default", "via", &via];
+            arguments.extend(["dev", interface, "metric", &metric]);
             // Some providers' gateways lie outside of the prefix they hand out.
-            if !self.address.contains(&self.routers[0]) {
+            if !self.address.contains(router) {
                 arguments.push("onlink");
             }
             commands.push(Cmd::new(Tool::Ip, &arguments));
@@ -205,12 +206,12 @@ mod tests {
         let lease: Lease =
             serde_json::from_str(&root.read_text("/run/edeploy/dhcp/eth0").unwrap()).unwrap();
         let commands: Vec<String> =
-            lease.commands("eth0").iter().map(ToString::to_string).collect();
+            lease.commands("eth0", 100).iter().map(ToString::to_string).collect();
         assert_eq!(
             commands,
             [
                 "ip address replace 10.0.2.15/24 dev eth0",
-                "ip route replace default via 10.0.2.2 dev eth0",
+                "ip route replace default via 10.0.2.2 dev eth0 metric 100",
             ]
         );
         assert_eq!(
@@ -237,8 +238,8 @@ mod tests {
         let lease = Lease::from_environment(&environment).unwrap();
         assert_eq!(lease.address.to_string(), "10.0.0.1/16");
         assert_eq!(
-            lease.commands("eth0")[1].to_string(),
-            "ip route replace default via 192.168.0.1 dev eth0 onlink"
+            lease.commands("eth0", 101)[1].to_string(),
+            "ip route replace default via 192.168.0.1 dev eth0 metric 101 onlink"
         );
         assert_eq!(lease.resolv_conf(), None);
         assert_eq!(lease.domain.as_deref(), Some("a"));
