@@ -156,7 +156,10 @@ impl Census {
             .iter()
             .filter_map(|id| self.records.get(id))
             .filter(|record| {
-                record.identity.shared_mac(identity).is_some() || record.identity.confirms(identity)
+                // Whole fleets share one serial: it speaks for a machine that has no record of its
+                // own, and never makes one machine another.
+                record.identity.shared_mac(identity).is_some()
+                    || (sharing.is_empty() && record.identity.confirms(identity))
             })
             .collect();
         match (&awaiting[..], &sharing[..]) {

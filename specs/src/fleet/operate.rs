@@ -45,15 +45,17 @@ impl World {
         })
     }
 
-    /// Lets the next machine that shares evidence with this record (a MAC address, the serial
-    /// number, the UUID) be this machine, whatever else has changed about it.
+    /// Lets the next machine that shares evidence with this record be this machine, whatever
+    /// else has changed about it: a MAC address, or, when none of its addresses belongs to
+    /// another record, the serial number or the UUID.
     pub fn rebind(&self, machine: &Name, now: Seconds) -> Decision {
         self.change(machine, now, |_, record| {
+            let name = record.display_name().to_owned();
             record.rebinding = true;
             record.note(now, "waits for the machine that takes it over (rebind)");
             Ok(format!(
-                "the next upload with a MAC address, serial or UUID of {} is taken for it",
-                record.display_name()
+                "the next upload with a MAC address of {name} is taken for it, or one with its \
+                 serial or UUID and no address of another machine",
             ))
         })
     }

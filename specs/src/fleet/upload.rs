@@ -83,8 +83,9 @@ impl World {
             }
             Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
             Who::New { resembles } => {
-                warn_of_resemblance(draft, &identity, &resembles);
-                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
+                let id = self.census.unused_id(&system_name(facts));
+                warn_of_resemblance(draft, &id, &identity, &resembles);
+                Record::new(id, identity, now)
             }
             Who::Known { record, displaced } => {
                 let mut record = record.clone();
@@ -514,7 +515,12 @@ fn twin(of: &[&Record], evidence: &str) -> Decision {
     decision
 }
 
-fn warn_of_resemblance(draft: &mut Draft<'_>, identity: &Identity, resembles: &[&Record]) {
+fn warn_of_resemblance(
+    draft: &mut Draft<'_>,
+    id: &Name,
+    identity: &Identity,
+    resembles: &[&Record],
+) {
     let Some(first) = resembles.first() else { return };
     let what = match &identity.serial {
         Some(serial) if first.identity.serial.as_ref() == Some(serial) => {
@@ -528,8 +534,9 @@ fn warn_of_resemblance(draft: &mut Draft<'_>, identity: &Identity, resembles: &[
     };
     let name = first.display_name();
     draft.warnings.push(format!(
-        "a new machine has the {what} of {name}{others} and none of its MAC addresses; if it is \
-         that machine with another board: `edeploy-server rebind {name}`"
+        "a new machine, {id}, has the {what} of {name}{others} and none of its MAC addresses; if \
+         it is that machine with another board: `edeploy-server forget {id}`, then \
+         `edeploy-server rebind {name}`"
     ));
 }
 

@@ -96,10 +96,14 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
         "{:?}",
         decision.warnings
     );
+    let warning = decision.warnings[0].clone();
     hall.commit(decision);
     assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
-    let id = hall.id("host03");
-    hall.operate(|world, now| world.rebind(&id, now));
+    let (old, new) = (hall.id("host03"), hall.id("host04"));
+    assert!(warning.contains(&format!("`edeploy-server forget {new}`")));
+    hall.operate(|world, now| world.rebind(&old, now));
+    assert_eq!(hall.plan(&board).0.hostname, "host04", "its addresses are those of a record");
+    hall.operate(|world, now| world.forget(&new, now));
     check_installed(&mut hall, &board, "host03");
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
     assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
@@ -119,6 +123,21 @@ fn a_fleet_that_shares_serial_and_uuid_is_many_machines() {
         }
     }
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (40, "vm=0"));
+}
+
+#[test]
+fn rebind_takes_no_machine_away_from_its_own_record() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    let facts = |number| machine_with(&[&mac(number)], "ONE-FOR-ALL", uuid);
+    assert_eq!(install(&mut hall, &facts(1)), "host03");
+    assert_eq!(install(&mut hall, &facts(2)), "host04");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &facts(2), "host04");
+    assert!(hall.record("host03").rebinding, "it waits still");
+    check_installed(&mut hall, &facts(3), "host03");
+    assert_eq!(hall.world.census.len(), 2);
 }
 
 #[test]
