@@ -16,7 +16,7 @@ use crate::matching::{Matcher, NoMatch};
 use crate::plan::build::{self, Inputs};
 use crate::plan::{Action, BootTarget, Plan};
 use crate::secret;
-use crate::units::Name;
+use crate::units::{Mac, Name};
 use crate::value::{Value, Variables};
 use crate::wire::ProfileRefusal;
 
@@ -73,7 +73,8 @@ impl World {
     fn recognise(&self, facts: &Facts, draft: &mut Draft<'_>) -> Result<Record, Box<Decision>> {
         let identity = Identity::of(facts);
         let now = draft.now;
-        Ok(match self.census.identify(&identity) {
+        let macs = identity.macs.clone();
+        let (record, displaced) = match self.census.identify(&identity) {
             Who::Nobody => {
                 return Err(Box::new(Decision::refused(
                     422,
@@ -85,22 +86,32 @@ impl World {
             Who::New { resembles } => {
                 let id = self.census.unused_id(&system_name(facts));
                 warn_of_resemblance(draft, &id, &identity, &resembles);
-                Record::new(id, identity, now)
+                (Record::new(id, identity, now), Vec::new())
             }
             Who::Known { record, displaced } => {
                 let mut record = record.clone();
-                for other in displaced {
-                    displace(draft, other, &identity);
-                }
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
                     record.identity = identity;
                 } else {
                     record.identity = identity.or_earlier(record.identity);
                 }
-                record
+                (record, displaced)
             }
-        })
+        };
+        for other in &displaced {
+            displace(draft, other, &macs);
+        }
+        for other in self.census.formerly_with(&macs) {
+            let spoken_for = displaced.iter().any(|it| it.id == other.id);
+            if other.id != record.id && !spoken_for {
+                let mut other = other.clone();
+                other.identity.lose(&macs);
+                other.note(now, format!("a NIC it had is now in {}", record.display_name()));
+                draft.save(other);
+            }
+        }
+        Ok(record)
     }
 
     fn refuse_without_state(&self) -> Option<Decision> {
@@ -542,17 +553,17 @@ fn warn_of_resemblance(
 
 /// A record loses what a machine took over from it by `rebind`: its addresses, or everything
 /// when it has no other.
-fn displace(draft: &mut Draft<'_>, other: &Record, identity: &Identity) {
+fn displace(draft: &mut Draft<'_>, other: &Record, macs: &[Mac]) {
     let mut other = other.clone();
-    other.identity.macs.retain(|mac| !identity.macs.contains(mac));
-    if other.identity.macs.is_empty() {
-        draft.free_entry(&mut other);
-        draft.give_count_back(&mut other);
-        draft.push(Change::Forget { machine: other.id });
-    } else {
+    other.identity.lose(macs);
+    if other.identity.is_addressed() {
         let now = draft.now;
         other.note(now, "lost a MAC address to another machine (rebind)");
         draft.save(other);
+    } else {
+        draft.free_entry(&mut other);
+        draft.give_count_back(&mut other);
+        draft.push(Change::Forget { machine: other.id });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which machine is it: swapped parts, cloned serials, twins.
 
 use specs::fleet::Answer;
-use specs::machine::{Identity, Phase, system_name};
+use specs::machine::{FORMER_MACS, Identity, Phase, system_name};
 
 use crate::hall::{Hall, destructive, installed, mac, machine, machine_with};
 
@@ -41,6 +41,33 @@ fn parts_that_come_and_go_do_not_make_another_machine() {
     check_twin(&mut hall, &machine_with(&[&c], "SERIAL-9", ""), "twin of host03");
     // The NIC that was taken out now is part of another machine.
     assert_eq!(install(&mut hall, &machine_with(&[&a], "SERIAL-2", "")), "host04");
+    check_installed(&mut hall, &machine_with(&[&a], "SERIAL-2", ""), "host04");
+    check_twin(&mut hall, &machine_with(&[&a], "SERIAL-1", ""), "twin of host04");
+}
+
+#[test]
+fn a_nic_that_was_not_found_for_a_while_is_still_the_machines() {
+    for serial in ["SERIAL-1", ""] {
+        let mut hall = Hall::of_vms("[('vm', '*')]");
+        let (a, b) = (mac(1), mac(2));
+        install(&mut hall, &machine_with(&[&a, &b], serial, ""));
+        check_installed(&mut hall, &machine_with(&[&b], serial, ""), "host03");
+        check_installed(&mut hall, &machine_with(&[&a], serial, ""), "host03");
+        check_installed(&mut hall, &machine_with(&[&b, &a], serial, ""), "host03");
+        assert_eq!(hall.record(&a).identity.former_macs, []);
+    }
+}
+
+#[test]
+fn addresses_of_earlier_are_remembered_up_to_a_limit() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let stays = mac(0);
+    for number in 1..=FORMER_MACS + 10 {
+        hall.upload(&machine_with(&[&stays, &mac(number)], "SERIAL-1", ""));
+    }
+    let former = &hall.record("host03").identity.former_macs;
+    assert_eq!(former.len(), FORMER_MACS);
+    assert_eq!(former[0].as_str(), mac(FORMER_MACS + 9), "the last seen stay");
 }
 
 #[test]
