@@ -131,24 +131,26 @@ impl Engine {
         let mut files = Vec::new();
         let mut kept = BTreeSet::new();
         for file in self.unwritten.files.keys() {
-            // A file that cannot be written because an admin broke it stays in the journal.
-            if !self.sources.is_writable(file) {
+            // What cannot be written, because an admin broke or removed the file, stays in the
+            // journal.
+            let text = self.world.text(file).filter(|_| self.sources.is_writable(file));
+            let Some(text) = text else {
                 kept.insert(file.clone());
-            } else if let Some(text) = self.world.text(file) {
-                let original = match file {
-                    File::Cmdb(profile) => {
-                        self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
-                    }
-                    _ => None,
-                };
-                files.push(FileText {
-                    file: file.clone(),
-                    path: self.sources.written_path(file),
-                    replaces: self.sources.version(file),
-                    text,
-                    original: original.map(str::to_owned),
-                });
-            }
+                continue;
+            };
+            let original = match file {
+                File::Cmdb(profile) => {
+                    self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
+                }
+                _ => None,
+            };
+            files.push(FileText {
+                file: file.clone(),
+                path: self.sources.written_path(file),
+                replaces: self.sources.version(file),
+                text,
+                original: original.map(str::to_owned),
+            });
         }
         let record = |id: &Name| (id.clone(), self.world.census.get(id).cloned());
         let facts = self.unwritten.facts.values();

@@ -420,6 +420,9 @@ impl Upload<'_> {
     /// The machine is given what was offered.
     fn give(&self, mut draft: Draft<'_>, mut record: Record, offer: Offer) -> Decision {
         let now = draft.now;
+        if record.assignment.as_ref().is_some_and(|it| it.profile != offer.profile) {
+            draft.give_count_back(&mut record);
+        }
         let earlier = record.assignment.take().filter(|it| it.profile == offer.profile);
         let repeated = record.phase == Phase::Leased
             && earlier.as_ref().is_some_and(|assignment| assignment.next_event == 0);

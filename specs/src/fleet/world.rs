@@ -20,6 +20,9 @@ pub struct World {
     pub catalog: Catalog,
     /// Order and counts.
     pub state: Loaded<State>,
+    /// The last `state` that could be understood, while there is none: counts that go back
+    /// meanwhile are kept here, and the mended file gets them.
+    last_state: Option<State>,
     /// The CMDBs, by profile.
     pub cmdbs: BTreeMap<Name, Loaded<Cmdb>>,
     /// The machines.
@@ -68,11 +71,18 @@ impl World {
         match file {
             File::State => {
                 let state = text.map(|text| State::parse(&name, text)).transpose()?;
-                self.state = match (self.state.good(), state) {
-                    (_, None) => Loaded::Missing,
-                    (Some(earlier), Some(state)) => Loaded::Good(earlier.rebased_on(state)),
-                    (None, Some(state)) => Loaded::Good(state),
-                };
+                match state {
+                    Some(state) => {
+                        let earlier = self.counts();
+                        let state = match earlier {
+                            Some(earlier) => earlier.rebased_on(state),
+                            None => state,
+                        };
+                        self.last_state = None;
+                        self.state = Loaded::Good(state);
+                    }
+                    None => self.lose_state(Loaded::Missing),
+                }
             }
             File::Specs(profile) => {
                 let spec = text.map(|text| Spec::parse(&name, text)).transpose();
@@ -109,7 +119,7 @@ impl World {
     /// broken `state`: every upload is).
     pub fn set_broken(&mut self, file: &File, findings: Vec<Diagnostic>) {
         match file {
-            File::State => self.state = Loaded::Broken(findings),
+            File::State => self.lose_state(Loaded::Broken(findings)),
             File::Specs(profile) => self.profile(profile).specs = Loaded::Broken(findings),
             File::Cmdb(profile) => {
                 self.cmdbs.insert(profile.clone(), Loaded::Broken(findings));
@@ -123,11 +133,26 @@ impl World {
         }
     }
 
-    /// Makes a change true. Names the file whose text is another one now, if there is one.
+    /// What is left of each profile: as `state` says, or said when it could be understood last.
+    pub(super) fn counts(&self) -> Option<&State> {
+        self.state.good().or(self.last_state.as_ref())
+    }
+
+    fn lose_state(&mut self, instead: Loaded<State>) {
+        if let Loaded::Good(state) = std::mem::replace(&mut self.state, instead) {
+            self.last_state = Some(state);
+        }
+    }
+
+    /// Makes a change true. Names the file whose text has to be another one now, if there is
+    /// one: also a file that cannot be understood or is not there, so that the change is not
+    /// taken for written.
     pub fn apply(&mut self, change: &Change) -> Option<File> {
         match change {
             Change::Count { profile, count } => {
-                self.state.good_mut()?.set(profile, *count);
+                if let Some(state) = self.state.good_mut().or(self.last_state.as_mut()) {
+                    state.set(profile, *count);
+                }
                 Some(File::State)
             }
             Change::Entry { profile, position, entry, text } => {
