@@ -88,6 +88,19 @@ impl Census {
         self.records.get(self.by_entry.get(&(profile.clone(), position))?)
     }
 
+    /// The profiles of which machines hold CMDB entries.
+    pub(super) fn profiles_held(&self) -> BTreeSet<&Name> {
+        // From the first entry of one profile to the first of the next.
+        let next = |after: Option<&Name>| match after {
+            None => self.by_entry.keys().next(),
+            Some(profile) => {
+                self.by_entry.range((profile.clone(), usize::MAX)..).next().map(|(key, _)| key)
+            }
+        };
+        let profiles = std::iter::successors(next(None), |(profile, _)| next(Some(profile)));
+        profiles.map(|(profile, _)| profile).collect()
+    }
+
     /// Machines in a lease that were last heard of before `limit`, the most silent first.
     pub fn silent_since(&self, limit: Seconds) -> impl Iterator<Item = &Record> {
         let silent = self.leases.iter().take_while(move |(heard, _)| *heard < limit);

@@ -39,10 +39,15 @@ impl World {
         world
     }
 
-    /// The files that belong to the profiles in `state` as it is read now: what to read next.
-    /// Scripts are known once the configure files are read.
+    /// The files that belong to the profiles in `state` as it is read now, and the CMDBs that
+    /// machines hold entries of: what to read next. Scripts are known once the configure files
+    /// are read.
     pub fn files(&self) -> Vec<File> {
         let mut files = vec![File::State];
+        let listed =
+            |profile: &&Name| self.state.good().is_some_and(|it| it.count(profile).is_some());
+        let unlisted = self.census.profiles_held().into_iter().filter(|it| !listed(it));
+        files.extend(unlisted.map(|profile| File::Cmdb(profile.clone())));
         let Some(state) = self.state.good() else { return files };
         for (profile, _) in state.profiles() {
             files.push(File::Specs(profile.clone()));
@@ -144,6 +149,15 @@ impl World {
         }
     }
 
+    /// Whether a change of this file can be made true now: there is something to change.
+    pub fn is_changeable(&self, file: &File) -> bool {
+        match file {
+            File::State => self.counts().is_some(),
+            File::Cmdb(profile) => self.cmdb(profile).is_some(),
+            File::Specs(_) | File::Configure(_) | File::Script(_) => false,
+        }
+    }
+
     /// Makes a change true. Names the file whose text has to be another one now, if there is
     /// one: also a file that cannot be understood or is not there, so that the change is not
     /// taken for written.
@@ -156,8 +170,9 @@ impl World {
                 Some(File::State)
             }
             Change::Entry { profile, position, entry, text } => {
-                let cmdb = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut)?;
-                cmdb.set(*position, entry.clone(), text.as_deref());
+                if let Some(cmdb) = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut) {
+                    cmdb.set(*position, entry.clone(), text.as_deref());
+                }
                 Some(File::Cmdb(profile.clone()))
             }
             Change::Record { record } => {
