@@ -222,3 +222,26 @@ fn what_goes_back_while_its_profile_is_not_in_state_is_free_as_well() {
         );
     }
 }
+
+#[test]
+fn a_file_that_an_editor_moves_away_for_a_moment_stays_in_force() {
+    let deployment = Deployment::sized(3);
+    assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"));
+    deployment.sync();
+    for file in ["state", "vm.cmdb", "vm.specs", "vm.configure"] {
+        let (path, away) = (deployment.path("config").join(file), deployment.path("away"));
+        std::fs::rename(&path, &away).unwrap();
+        assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"), "{file}");
+        deployment.sync();
+        assert!(!path.exists(), "{file}: nothing is written in the way of the editor");
+        std::fs::rename(&away, &path).unwrap();
+    }
+    // What is given meanwhile is written once the file is back.
+    std::fs::rename(deployment.path("config/vm.cmdb"), deployment.path("away")).unwrap();
+    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m1"));
+    deployment.sync();
+    std::fs::rename(deployment.path("away"), deployment.path("config/vm.cmdb")).unwrap();
+    deployment.sync();
+    assert_eq!(deployment.used(), ["m0", "m1"].map(str::to_owned).into());
+    assert_eq!(deployment.count(), "1");
+}

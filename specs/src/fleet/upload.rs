@@ -184,7 +184,17 @@ impl World {
         variables: &Variables,
     ) -> Result<Option<Holding>, No> {
         let cmdb = match self.cmdbs.get(profile) {
-            None | Some(Loaded::Missing) => return Ok(None),
+            None | Some(Loaded::Missing) => {
+                let held = record.bound_entry().filter(|(held, _)| *held == profile);
+                let Some((_, holding)) = held else { return Ok(None) };
+                let name = record.display_name();
+                let reason = format!(
+                    "{name} holds entry {} of {profile}.cmdb, which is not there: put it back, or \
+                     `edeploy-server release {name}`",
+                    holding.position + 1
+                );
+                return Err(No::Stop { status: 503, reason });
+            }
             Some(Loaded::Good(cmdb)) => cmdb,
             Some(Loaded::Broken(findings)) => {
                 return Err(No::Stop { status: 503, reason: broken(findings) });

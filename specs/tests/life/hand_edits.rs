@@ -3,7 +3,7 @@
 use specs::fleet::File;
 use specs::machine::Phase;
 
-use crate::hall::{CMDB, Hall, LEASE, destructive, failed, installed, mac, machine, name};
+use crate::hall::{CMDB, Hall, LEASE, destructive, failed, file, installed, mac, machine, name};
 
 /// A hall with host03 in this phase.
 fn hall_with(phase: Phase) -> Hall {
@@ -137,4 +137,17 @@ fn a_count_that_has_nowhere_to_go_stays_with_the_machine() {
     hall.edit("state", "[('vm', 3)]");
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
     assert_eq!(hall.counts(), "vm=3");
+}
+
+#[test]
+fn a_machine_keeps_its_entry_while_its_cmdb_is_not_there() {
+    let mut hall = hall_with(Phase::Leased);
+    let text = hall.text("vm.cmdb");
+    hall.world.read(&file("vm.cmdb"), None).unwrap();
+    let refused = hall.refusal(&machine(&mac(1), "A1"));
+    assert_eq!(refused.status, 503);
+    assert!(refused.reason.contains("host03 holds entry 1 of vm.cmdb, which is not there"));
+    hall.edit("vm.cmdb", &text);
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+    assert_eq!((hall.text("vm.cmdb"), hall.counts().as_str()), (text, "vm=3"));
 }
