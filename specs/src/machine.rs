@@ -17,7 +17,7 @@ use crate::event::DiskState;
 use crate::units::{Name, Token, Uuid};
 use crate::value::Variables;
 
-pub use identity::{Identity, system_name};
+pub use identity::{FORMER_MACS, Identity, system_name};
 
 /// Seconds since 1970-01-01T00:00:00Z. Always an argument: this crate reads no clock.
 pub type Seconds = u64;

@@ -34,6 +34,9 @@ pub(super) struct Engine {
     /// Whether something of `pending` was promised to someone.
     durable: bool,
     unwritten: Unwritten,
+    /// Files that changes could not be made in, because they were broken or not there. Once they
+    /// can be read, the journal is read again.
+    deferred: BTreeSet<File>,
 }
 
 impl Engine {
@@ -61,6 +64,7 @@ impl Engine {
             replaced: Vec::new(),
             durable: false,
             unwritten: Unwritten::default(),
+            deferred: BTreeSet::new(),
         };
         let cmdbs = engine.sources.refresh(&mut engine.world)?;
         // What stands before that is in the files that were just read.
@@ -83,6 +87,10 @@ impl Engine {
             News::Lines(lines) => self.replay(lines),
         }
         let cmdbs = self.sources.refresh(&mut self.world)?;
+        if self.deferred.iter().any(|file| self.world.is_changeable(file)) {
+            *self = Engine::open(&self.section)?;
+            return Ok(());
+        }
         self.reconcile(&cmdbs);
         Ok(())
     }
@@ -131,24 +139,26 @@ impl Engine {
         let mut files = Vec::new();
         let mut kept = BTreeSet::new();
         for file in self.unwritten.files.keys() {
-            // A file that cannot be written because an admin broke it stays in the journal.
-            if !self.sources.is_writable(file) {
+            // What cannot be written, because an admin broke or removed the file, stays in the
+            // journal.
+            let text = self.world.text(file).filter(|_| self.sources.is_writable(file));
+            let Some(text) = text else {
                 kept.insert(file.clone());
-            } else if let Some(text) = self.world.text(file) {
-                let original = match file {
-                    File::Cmdb(profile) => {
-                        self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
-                    }
-                    _ => None,
-                };
-                files.push(FileText {
-                    file: file.clone(),
-                    path: self.sources.written_path(file),
-                    replaces: self.sources.version(file),
-                    text,
-                    original: original.map(str::to_owned),
-                });
-            }
+                continue;
+            };
+            let original = match file {
+                File::Cmdb(profile) => {
+                    self.world.cmdb(profile).and_then(|cmdb| cmdb.generated_text())
+                }
+                _ => None,
+            };
+            files.push(FileText {
+                file: file.clone(),
+                path: self.sources.written_path(file),
+                replaces: self.sources.version(file),
+                text,
+                original: original.map(str::to_owned),
+            });
         }
         let record = |id: &Name| (id.clone(), self.world.census.get(id).cloned());
         let facts = self.unwritten.facts.values();
@@ -227,7 +237,8 @@ impl Engine {
             if let Change::Entry { profile, position, entry, .. } = change {
                 let here = self.entry_digest(profile, *position);
                 let known = [replaced.next().unwrap_or_default(), digest(Some(entry))];
-                if !known.contains(&here) {
+                let can_be_read = self.world.cmdb(profile).is_some();
+                if can_be_read && !known.contains(&here) {
                     warn!(%profile, position, "the CMDB was edited before this entry was written");
                     continue;
                 }
@@ -237,11 +248,21 @@ impl Engine {
     }
 
     fn entry_digest(&self, profile: &Name, position: usize) -> String {
-        digest(self.world.cmdb(profile).and_then(|cmdb| cmdb.entry(position)).as_ref())
+        match self.world.cmdb(profile) {
+            Some(cmdb) => digest(cmdb.entry(position).as_ref()),
+            // It cannot be read now: what it was when it could.
+            None => {
+                let holder = self.world.census.holder(profile, position);
+                digest(holder.and_then(|it| it.bound_entry()).map(|(_, holding)| &holding.after))
+            }
+        }
     }
 
     fn apply_one(&mut self, change: &Change, at: u64) {
         if let Some(file) = self.world.apply(change) {
+            if !self.world.is_changeable(&file) {
+                self.deferred.insert(file.clone());
+            }
             self.unwritten.files.insert(file, at);
         }
         match change {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use specs::diagnostic::Diagnostic;
 use specs::fleet::{File, World};
@@ -18,8 +18,9 @@ use super::StoreError;
 use super::files::{FileId, Replacement, absent_as_none};
 use crate::settings::Section;
 
-/// A broken file that changed less than this ago is taken for half-written: its last good
-/// version stays in force. After that it is broken, and says so to every machine.
+/// A broken file that changed less than this ago is taken for half-written, and so is one that
+/// vanished less than this ago: its last good version stays in force. After that it is broken or
+/// missing, and says so to every machine.
 const HALF_WRITTEN: Duration = Duration::from_secs(10);
 
 /// The file names and what the rewritten copies in STATEDIR were made from.
@@ -47,6 +48,9 @@ struct Seen {
     digest: Option<String>,
     /// The version on disk is broken: it is not overwritten, and looked at again.
     broken: bool,
+    /// Since when a file that was there before is not: an editor may be about to put its new
+    /// version in place. It is looked at again as well.
+    gone: Option<Instant>,
 }
 
 impl Sources {
@@ -99,7 +103,8 @@ impl Sources {
         let written_id = if configured == written { configured_id } else { id(&written)? };
         let known = self.seen.get(file);
         if known.is_some_and(|seen| {
-            !seen.broken && seen.configured == configured_id && seen.written == written_id
+            let settled = !seen.broken && seen.gone.is_none();
+            settled && seen.configured == configured_id && seen.written == written_id
         }) {
             return Ok(false);
         }
@@ -118,7 +123,18 @@ impl Sources {
             }
         }
         let mut seen =
-            Seen { configured: configured_id, written: written_id, digest, broken: false };
+            Seen { configured: configured_id, written: written_id, digest, ..Seen::default() };
+        if let Some(known) = known.filter(|_| bytes.is_none()) {
+            let was_there = known.configured.is_some() || known.written.is_some();
+            let gone = known.gone.or(was_there.then(Instant::now));
+            if gone.is_some_and(|since| since.elapsed() < HALF_WRITTEN) {
+                if known.gone.is_none() {
+                    warn!(%file, "it vanished; its last good version stays in force for a moment");
+                }
+                self.seen.insert(file.clone(), Seen { gone, ..seen });
+                return Ok(false);
+            }
+        }
         // What another process wrote may lag behind what this one knows, and is no edit.
         let ours = bytes.as_deref().filter(|bytes| {
             !first_time && self.expected.get(&file.to_string()) == Some(&text_digest(bytes))
@@ -167,7 +183,7 @@ impl Sources {
 
     /// Whether the version on disk can be replaced: it was understood.
     pub(super) fn is_writable(&self, file: &File) -> bool {
-        self.seen.get(file).is_some_and(|seen| !seen.broken)
+        self.seen.get(file).is_some_and(|seen| !seen.broken && seen.gone.is_none())
     }
 
     /// Where the rewritten version of a file goes.

@@ -1,9 +1,13 @@
 //! Storage that fails: a full file system, one that is read-only, a folder that is missing. The
 //! answer is a 503 that says so, nothing is lost, and the service goes on when the fault is gone.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::mount::{MsFlags, mount, umount};
+use serde_json::json;
 
 use crate::deployment::{Deployment, hostname, machine, reason};
 
@@ -164,4 +168,80 @@ fn whoever_asks_too_often_is_told_to_wait() {
     assert!(reason(&crowd(40)).contains("RATELIMIT"), "{}", reason(&crowd(40)));
     deployment.sync();
     assert_eq!(deployment.used().len(), 12);
+}
+
+/// A machine was given `m0` and failed before anything was destroyed, while its files were in
+/// disorder. Mended, they are as they were before, for whoever comes next.
+fn check_given_back(restarts: bool, disorder: impl Fn(&Deployment), mend: impl Fn(&Deployment)) {
+    let mut deployment = Deployment::sized(2);
+    let given = deployment.upload(&machine(1));
+    assert_eq!(hostname(&given).as_deref(), Some("m0"));
+    deployment.sync();
+    disorder(&deployment);
+    if restarts {
+        deployment.restart();
+    }
+    let failed = json!([{"event": "failed", "step": "x", "error": "y", "disks": "untouched"}]);
+    let response = deployment.events(&crate::deployment::ticket(&given), 0, &failed);
+    assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+    deployment.sync();
+    if restarts {
+        deployment.restart();
+    }
+    mend(&deployment);
+    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m0"));
+    deployment.sync();
+    assert_eq!(deployment.used(), BTreeSet::from(["m0".to_owned()]));
+}
+
+#[test]
+fn what_goes_back_while_its_cmdb_is_broken_is_free_when_it_is_mended() {
+    for restarts in [true, false] {
+        let whole = std::cell::RefCell::new(String::new());
+        check_given_back(
+            restarts,
+            |deployment| {
+                *whole.borrow_mut() = deployment.read("config/vm.cmdb");
+                deployment.write("config/vm.cmdb", "[{");
+                let old = SystemTime::now() - Duration::from_secs(60);
+                let file = File::options().write(true).open(deployment.path("config/vm.cmdb"));
+                file.unwrap().set_modified(old).unwrap();
+            },
+            |deployment| deployment.write("config/vm.cmdb", &whole.borrow()),
+        );
+    }
+}
+
+#[test]
+fn what_goes_back_while_its_profile_is_not_in_state_is_free_as_well() {
+    for restarts in [true, false] {
+        check_given_back(
+            restarts,
+            |deployment| deployment.write("config/state", "[]\n"),
+            |deployment| deployment.write("config/state", "[(\"vm\", 1)]\n"),
+        );
+    }
+}
+
+#[test]
+fn a_file_that_an_editor_moves_away_for_a_moment_stays_in_force() {
+    let deployment = Deployment::sized(3);
+    assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"));
+    deployment.sync();
+    for file in ["state", "vm.cmdb", "vm.specs", "vm.configure"] {
+        let (path, away) = (deployment.path("config").join(file), deployment.path("away"));
+        std::fs::rename(&path, &away).unwrap();
+        assert_eq!(hostname(&deployment.upload(&machine(1))).as_deref(), Some("m0"), "{file}");
+        deployment.sync();
+        assert!(!path.exists(), "{file}: nothing is written in the way of the editor");
+        std::fs::rename(&away, &path).unwrap();
+    }
+    // What is given meanwhile is written once the file is back.
+    std::fs::rename(deployment.path("config/vm.cmdb"), deployment.path("away")).unwrap();
+    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m1"));
+    deployment.sync();
+    std::fs::rename(deployment.path("away"), deployment.path("config/vm.cmdb")).unwrap();
+    deployment.sync();
+    assert_eq!(deployment.used(), ["m0", "m1"].map(str::to_owned).into());
+    assert_eq!(deployment.count(), "1");
 }

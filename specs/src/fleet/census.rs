@@ -11,6 +11,8 @@ use crate::units::{Mac, Name, Token};
 pub struct Census {
     records: BTreeMap<Name, Record>,
     by_mac: BTreeMap<Mac, BTreeSet<Name>>,
+    /// Addresses that machines showed earlier.
+    by_former_mac: BTreeMap<Mac, BTreeSet<Name>>,
     /// Serials and UUIDs, each with a letter before it that tells them apart.
     by_number: BTreeMap<String, BTreeSet<Name>>,
     by_hostname: BTreeMap<String, BTreeSet<Name>>,
@@ -66,6 +68,7 @@ impl Census {
         }
         if let Ok(mac) = text.replace('-', ":").parse::<Mac>() {
             ids.extend(self.by_mac.get(&mac).into_iter().flatten());
+            ids.extend(self.by_former_mac.get(&mac).into_iter().flatten());
         }
         let lower = text.to_lowercase();
         for number in [serial_key(&lower), uuid_key(&lower)] {
@@ -85,6 +88,19 @@ impl Census {
         self.records.get(self.by_entry.get(&(profile.clone(), position))?)
     }
 
+    /// The profiles of which machines hold CMDB entries.
+    pub(super) fn profiles_held(&self) -> BTreeSet<&Name> {
+        // From the first entry of one profile to the first of the next.
+        let next = |after: Option<&Name>| match after {
+            None => self.by_entry.keys().next(),
+            Some(profile) => {
+                self.by_entry.range((profile.clone(), usize::MAX)..).next().map(|(key, _)| key)
+            }
+        };
+        let profiles = std::iter::successors(next(None), |(profile, _)| next(Some(profile)));
+        profiles.map(|(profile, _)| profile).collect()
+    }
+
     /// Machines in a lease that were last heard of before `limit`, the most silent first.
     pub fn silent_since(&self, limit: Seconds) -> impl Iterator<Item = &Record> {
         let silent = self.leases.iter().take_while(move |(heard, _)| *heard < limit);
@@ -97,6 +113,9 @@ impl Census {
         let id = &record.id;
         for mac in &record.identity.macs {
             self.by_mac.entry(mac.clone()).or_default().insert(id.clone());
+        }
+        for mac in &record.identity.former_macs {
+            self.by_former_mac.entry(mac.clone()).or_default().insert(id.clone());
         }
         for number in numbers(&record.identity) {
             self.by_number.entry(number).or_default().insert(id.clone());
@@ -123,6 +142,9 @@ impl Census {
         let record = self.records.remove(id)?;
         for mac in &record.identity.macs {
             remove_from(&mut self.by_mac, mac, id);
+        }
+        for mac in &record.identity.former_macs {
+            remove_from(&mut self.by_former_mac, mac, id);
         }
         for number in numbers(&record.identity) {
             remove_from(&mut self.by_number, &number, id);
@@ -156,7 +178,10 @@ impl Census {
             .iter()
             .filter_map(|id| self.records.get(id))
             .filter(|record| {
-                record.identity.shared_mac(identity).is_some() || record.identity.confirms(identity)
+                // Whole fleets share one serial: it speaks for a machine that has no record of its
+                // own, and never makes one machine another.
+                record.identity.shared_mac(identity).is_some()
+                    || (sharing.is_empty() && record.identity.confirms(identity))
             })
             .collect();
         match (&awaiting[..], &sharing[..]) {
@@ -185,7 +210,28 @@ impl Census {
                 let evidence = shared.collect::<Vec<_>>().join(", ");
                 Who::Twin { of: sharing, evidence }
             }
-            ([], []) => self.identify_by_number(identity),
+            ([], []) => self.identify_by_former_mac(identity),
+        }
+    }
+
+    /// The machines that showed one of these addresses earlier, and not in their last upload.
+    pub(super) fn formerly_with(&self, macs: &[Mac]) -> Vec<&Record> {
+        let ids = macs.iter().filter_map(|mac| self.by_former_mac.get(mac)).flatten();
+        self.resolve(ids.collect())
+    }
+
+    /// No machine shows any of the addresses now. One that showed one earlier is this one, unless
+    /// its number says that the NIC has gone to another.
+    fn identify_by_former_mac(&self, identity: &Identity) -> Who<'_> {
+        let mut candidates = self.formerly_with(&identity.macs);
+        candidates.retain(|record| identity.contradiction(&record.identity).is_none());
+        match candidates[..] {
+            [] => self.identify_by_number(identity),
+            [record] => Who::Known { record, displaced: Vec::new() },
+            _ => Who::Twin {
+                of: candidates,
+                evidence: "its MAC addresses are those that several had earlier".to_owned(),
+            },
         }
     }
 
@@ -205,7 +251,7 @@ impl Census {
         let nameless: Vec<&Record> = resembles
             .iter()
             .filter(|record| {
-                record.identity.macs.is_empty()
+                !record.identity.is_addressed()
                     && identity.contradiction(&record.identity).is_none()
             })
             .copied()

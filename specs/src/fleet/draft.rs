@@ -33,7 +33,7 @@ impl<'a> Draft<'a> {
     /// The count of a profile as it would be now.
     pub(super) fn count(&self, profile: &Name) -> Option<Count> {
         let drafted = self.counts.get(profile).copied();
-        drafted.or_else(|| self.world.state.good()?.count(profile))
+        drafted.or_else(|| self.world.counts()?.count(profile))
     }
 
     fn set_count(&mut self, profile: &Name, count: Count) {
@@ -60,13 +60,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Gives the record's one back to its profile's count, if it has one.
+    /// Gives the record's one back to its profile's count, if it has one. While there is no
+    /// count to give it to, the record keeps it.
     pub(super) fn give_count_back(&mut self, record: &mut Record) {
         let Some(assignment) = &mut record.assignment else { return };
-        if std::mem::take(&mut assignment.counted)
+        if assignment.counted
             && let Some(count) = self.count(&assignment.profile)
         {
             let profile = assignment.profile.clone();
+            assignment.counted = false;
             self.set_count(&profile, count.given_back());
         }
     }
@@ -89,7 +91,7 @@ impl<'a> Draft<'a> {
     /// Ends the decision. What a machine's word alone would lose can be written later.
     pub(super) fn finish(self, answer: Answer) -> Decision {
         let counts = self.counts.into_iter().filter(|(profile, count)| {
-            self.world.state.good().and_then(|state| state.count(profile)) != Some(*count)
+            self.world.counts().and_then(|state| state.count(profile)) != Some(*count)
         });
         let mut changes: Vec<Change> =
             counts.map(|(profile, count)| Change::Count { profile, count }).collect();

@@ -15,6 +15,9 @@ impl World {
             if record.assignment.is_none() && record.pin.is_none() {
                 return Err(format!("{name} holds nothing"));
             }
+            if draft.world.counts().is_none() {
+                return Err(NO_STATE.to_owned());
+            }
             let installing = record.phase.is_leased();
             give_everything_back(draft, record);
             record.enter(Phase::Released, now);
@@ -45,15 +48,17 @@ impl World {
         })
     }
 
-    /// Lets the next machine that shares evidence with this record (a MAC address, the serial
-    /// number, the UUID) be this machine, whatever else has changed about it.
+    /// Lets the next machine that shares evidence with this record be this machine, whatever
+    /// else has changed about it: a MAC address, or, when none of its addresses belongs to
+    /// another record, the serial number or the UUID.
     pub fn rebind(&self, machine: &Name, now: Seconds) -> Decision {
         self.change(machine, now, |_, record| {
+            let name = record.display_name().to_owned();
             record.rebinding = true;
             record.note(now, "waits for the machine that takes it over (rebind)");
             Ok(format!(
-                "the next upload with a MAC address, serial or UUID of {} is taken for it",
-                record.display_name()
+                "the next upload with a MAC address of {name} is taken for it, or one with its \
+                 serial or UUID and no address of another machine",
             ))
         })
     }
@@ -61,6 +66,9 @@ impl World {
     /// Gives back what a machine holds and removes it from memory.
     pub fn forget(&self, machine: &Name, now: Seconds) -> Decision {
         let Some(known) = self.census.get(machine) else { return unknown(machine) };
+        if self.counts().is_none() {
+            return Decision::refused(503, NO_STATE);
+        }
         let mut draft = Draft::new(self, now);
         let mut record = known.clone();
         let name = record.display_name().to_owned();
@@ -118,6 +126,10 @@ impl World {
         }
     }
 }
+
+/// Why nothing can be given back.
+const NO_STATE: &str = "there is no `state` that can be understood: mend it first, or the count \
+                        of what is given back would be lost";
 
 fn unknown(machine: &Name) -> Decision {
     Decision::refused(404, format!("no machine {machine} is known"))

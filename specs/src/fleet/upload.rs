@@ -16,7 +16,7 @@ use crate::matching::{Matcher, NoMatch};
 use crate::plan::build::{self, Inputs};
 use crate::plan::{Action, BootTarget, Plan};
 use crate::secret;
-use crate::units::Name;
+use crate::units::{Mac, Name};
 use crate::value::{Value, Variables};
 use crate::wire::ProfileRefusal;
 
@@ -73,7 +73,8 @@ impl World {
     fn recognise(&self, facts: &Facts, draft: &mut Draft<'_>) -> Result<Record, Box<Decision>> {
         let identity = Identity::of(facts);
         let now = draft.now;
-        Ok(match self.census.identify(&identity) {
+        let macs = identity.macs.clone();
+        let (record, displaced) = match self.census.identify(&identity) {
             Who::Nobody => {
                 return Err(Box::new(Decision::refused(
                     422,
@@ -83,23 +84,34 @@ impl World {
             }
             Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
             Who::New { resembles } => {
-                warn_of_resemblance(draft, &identity, &resembles);
-                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
+                let id = self.census.unused_id(&system_name(facts));
+                warn_of_resemblance(draft, &id, &identity, &resembles);
+                (Record::new(id, identity, now), Vec::new())
             }
             Who::Known { record, displaced } => {
                 let mut record = record.clone();
-                for other in displaced {
-                    displace(draft, other, &identity);
-                }
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
                     record.identity = identity;
                 } else {
                     record.identity = identity.or_earlier(record.identity);
                 }
-                record
+                (record, displaced)
             }
-        })
+        };
+        for other in &displaced {
+            displace(draft, other, &macs);
+        }
+        for other in self.census.formerly_with(&macs) {
+            let spoken_for = displaced.iter().any(|it| it.id == other.id);
+            if other.id != record.id && !spoken_for {
+                let mut other = other.clone();
+                other.identity.lose(&macs);
+                other.note(now, format!("a NIC it had is now in {}", record.display_name()));
+                draft.save(other);
+            }
+        }
+        Ok(record)
     }
 
     fn refuse_without_state(&self) -> Option<Decision> {
@@ -172,7 +184,17 @@ impl World {
         variables: &Variables,
     ) -> Result<Option<Holding>, No> {
         let cmdb = match self.cmdbs.get(profile) {
-            None | Some(Loaded::Missing) => return Ok(None),
+            None | Some(Loaded::Missing) => {
+                let held = record.bound_entry().filter(|(held, _)| *held == profile);
+                let Some((_, holding)) = held else { return Ok(None) };
+                let name = record.display_name();
+                let reason = format!(
+                    "{name} holds entry {} of {profile}.cmdb, which is not there: put it back, or \
+                     `edeploy-server release {name}`",
+                    holding.position + 1
+                );
+                return Err(No::Stop { status: 503, reason });
+            }
             Some(Loaded::Good(cmdb)) => cmdb,
             Some(Loaded::Broken(findings)) => {
                 return Err(No::Stop { status: 503, reason: broken(findings) });
@@ -408,6 +430,9 @@ impl Upload<'_> {
     /// The machine is given what was offered.
     fn give(&self, mut draft: Draft<'_>, mut record: Record, offer: Offer) -> Decision {
         let now = draft.now;
+        if record.assignment.as_ref().is_some_and(|it| it.profile != offer.profile) {
+            draft.give_count_back(&mut record);
+        }
         let earlier = record.assignment.take().filter(|it| it.profile == offer.profile);
         let repeated = record.phase == Phase::Leased
             && earlier.as_ref().is_some_and(|assignment| assignment.next_event == 0);
@@ -514,7 +539,12 @@ fn twin(of: &[&Record], evidence: &str) -> Decision {
     decision
 }
 
-fn warn_of_resemblance(draft: &mut Draft<'_>, identity: &Identity, resembles: &[&Record]) {
+fn warn_of_resemblance(
+    draft: &mut Draft<'_>,
+    id: &Name,
+    identity: &Identity,
+    resembles: &[&Record],
+) {
     let Some(first) = resembles.first() else { return };
     let what = match &identity.serial {
         Some(serial) if first.identity.serial.as_ref() == Some(serial) => {
@@ -528,24 +558,25 @@ fn warn_of_resemblance(draft: &mut Draft<'_>, identity: &Identity, resembles: &[
     };
     let name = first.display_name();
     draft.warnings.push(format!(
-        "a new machine has the {what} of {name}{others} and none of its MAC addresses; if it is \
-         that machine with another board: `edeploy-server rebind {name}`"
+        "a new machine, {id}, has the {what} of {name}{others} and none of its MAC addresses; if \
+         it is that machine with another board: `edeploy-server forget {id}`, then \
+         `edeploy-server rebind {name}`"
     ));
 }
 
 /// A record loses what a machine took over from it by `rebind`: its addresses, or everything
 /// when it has no other.
-fn displace(draft: &mut Draft<'_>, other: &Record, identity: &Identity) {
+fn displace(draft: &mut Draft<'_>, other: &Record, macs: &[Mac]) {
     let mut other = other.clone();
-    other.identity.macs.retain(|mac| !identity.macs.contains(mac));
-    if other.identity.macs.is_empty() {
-        draft.free_entry(&mut other);
-        draft.give_count_back(&mut other);
-        draft.push(Change::Forget { machine: other.id });
-    } else {
+    other.identity.lose(macs);
+    if other.identity.is_addressed() {
         let now = draft.now;
         other.note(now, "lost a MAC address to another machine (rebind)");
         draft.save(other);
+    } else {
+        draft.free_entry(&mut other);
+        draft.give_count_back(&mut other);
+        draft.push(Change::Forget { machine: other.id });
     }
 }
 

@@ -20,6 +20,9 @@ pub struct World {
     pub catalog: Catalog,
     /// Order and counts.
     pub state: Loaded<State>,
+    /// The last `state` that could be understood, while there is none: counts that go back
+    /// meanwhile are kept here, and the mended file gets them.
+    last_state: Option<State>,
     /// The CMDBs, by profile.
     pub cmdbs: BTreeMap<Name, Loaded<Cmdb>>,
     /// The machines.
@@ -36,10 +39,15 @@ impl World {
         world
     }
 
-    /// The files that belong to the profiles in `state` as it is read now: what to read next.
-    /// Scripts are known once the configure files are read.
+    /// The files that belong to the profiles in `state` as it is read now, and the CMDBs that
+    /// machines hold entries of: what to read next. Scripts are known once the configure files
+    /// are read.
     pub fn files(&self) -> Vec<File> {
         let mut files = vec![File::State];
+        let listed =
+            |profile: &&Name| self.state.good().is_some_and(|it| it.count(profile).is_some());
+        let unlisted = self.census.profiles_held().into_iter().filter(|it| !listed(it));
+        files.extend(unlisted.map(|profile| File::Cmdb(profile.clone())));
         let Some(state) = self.state.good() else { return files };
         for (profile, _) in state.profiles() {
             files.push(File::Specs(profile.clone()));
@@ -68,11 +76,18 @@ impl World {
         match file {
             File::State => {
                 let state = text.map(|text| State::parse(&name, text)).transpose()?;
-                self.state = match (self.state.good(), state) {
-                    (_, None) => Loaded::Missing,
-                    (Some(earlier), Some(state)) => Loaded::Good(earlier.rebased_on(state)),
-                    (None, Some(state)) => Loaded::Good(state),
-                };
+                match state {
+                    Some(state) => {
+                        let earlier = self.counts();
+                        let state = match earlier {
+                            Some(earlier) => earlier.rebased_on(state),
+                            None => state,
+                        };
+                        self.last_state = None;
+                        self.state = Loaded::Good(state);
+                    }
+                    None => self.lose_state(Loaded::Missing),
+                }
             }
             File::Specs(profile) => {
                 let spec = text.map(|text| Spec::parse(&name, text)).transpose();
@@ -109,7 +124,7 @@ impl World {
     /// broken `state`: every upload is).
     pub fn set_broken(&mut self, file: &File, findings: Vec<Diagnostic>) {
         match file {
-            File::State => self.state = Loaded::Broken(findings),
+            File::State => self.lose_state(Loaded::Broken(findings)),
             File::Specs(profile) => self.profile(profile).specs = Loaded::Broken(findings),
             File::Cmdb(profile) => {
                 self.cmdbs.insert(profile.clone(), Loaded::Broken(findings));
@@ -123,16 +138,41 @@ impl World {
         }
     }
 
-    /// Makes a change true. Names the file whose text is another one now, if there is one.
+    /// What is left of each profile: as `state` says, or said when it could be understood last.
+    pub(super) fn counts(&self) -> Option<&State> {
+        self.state.good().or(self.last_state.as_ref())
+    }
+
+    fn lose_state(&mut self, instead: Loaded<State>) {
+        if let Loaded::Good(state) = std::mem::replace(&mut self.state, instead) {
+            self.last_state = Some(state);
+        }
+    }
+
+    /// Whether a change of this file can be made true now: there is something to change.
+    pub fn is_changeable(&self, file: &File) -> bool {
+        match file {
+            File::State => self.counts().is_some(),
+            File::Cmdb(profile) => self.cmdb(profile).is_some(),
+            File::Specs(_) | File::Configure(_) | File::Script(_) => false,
+        }
+    }
+
+    /// Makes a change true. Names the file whose text has to be another one now, if there is
+    /// one: also a file that cannot be understood or is not there, so that the change is not
+    /// taken for written.
     pub fn apply(&mut self, change: &Change) -> Option<File> {
         match change {
             Change::Count { profile, count } => {
-                self.state.good_mut()?.set(profile, *count);
+                if let Some(state) = self.state.good_mut().or(self.last_state.as_mut()) {
+                    state.set(profile, *count);
+                }
                 Some(File::State)
             }
             Change::Entry { profile, position, entry, text } => {
-                let cmdb = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut)?;
-                cmdb.set(*position, entry.clone(), text.as_deref());
+                if let Some(cmdb) = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut) {
+                    cmdb.set(*position, entry.clone(), text.as_deref());
+                }
                 Some(File::Cmdb(profile.clone()))
             }
             Change::Record { record } => {

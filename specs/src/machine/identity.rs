@@ -13,12 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Facts;
 use crate::units::{Mac, Name};
 
+/// How many addresses that it no longer shows are remembered of a machine.
+pub const FORMER_MACS: usize = 64;
+
 /// What tells one machine from another.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Burnt-in addresses of its NICs, in the order of the facts.
     pub macs: Vec<Mac>,
+    /// Addresses it had in earlier uploads and not in the last: NICs that were not found, or
+    /// taken out. The last seen come first, at most [`FORMER_MACS`]; each goes when another
+    /// machine shows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_macs: Vec<Mac>,
     /// Serial number of the product, when it has a real one.
     pub serial: Option<String>,
     /// System UUID in lower case, when it has a real one.
@@ -76,6 +84,7 @@ impl Identity {
         let product = |key: &str| facts.text("system", "product", key).unwrap_or_default();
         Identity {
             macs: permanent_macs(facts),
+            former_macs: Vec::new(),
             serial: meaningful(&product("serial")),
             uuid: meaningful(&product("uuid")),
             product: product("name"),
@@ -87,15 +96,34 @@ impl Identity {
         self.macs.is_empty() && self.serial.is_none() && self.uuid.is_none()
     }
 
-    /// This identity, with the numbers of an earlier one where it has none: a serial that could
-    /// not be read this time is still the machine's.
+    /// This identity, with what an earlier one had and this one lacks: a serial that could not
+    /// be read this time is still the machine's, and so is a NIC that was not found.
     #[must_use]
     pub fn or_earlier(self, earlier: Identity) -> Identity {
+        let mut former_macs = Vec::new();
+        for mac in earlier.macs.into_iter().chain(earlier.former_macs) {
+            if !self.macs.contains(&mac) && !former_macs.contains(&mac) {
+                former_macs.push(mac);
+            }
+        }
+        former_macs.truncate(FORMER_MACS);
         Identity {
+            former_macs,
             serial: self.serial.or(earlier.serial),
             uuid: self.uuid.or(earlier.uuid),
             ..self
         }
+    }
+
+    /// Whether it has, or had, an address by which it could be recognised.
+    pub fn is_addressed(&self) -> bool {
+        !(self.macs.is_empty() && self.former_macs.is_empty())
+    }
+
+    /// Loses the addresses that another machine shows.
+    pub(crate) fn lose(&mut self, macs: &[Mac]) {
+        self.macs.retain(|mac| !macs.contains(mac));
+        self.former_macs.retain(|mac| !macs.contains(mac));
     }
 
     /// The first permanent MAC address that both have.

@@ -1,8 +1,9 @@
 //! People edit `state` and CMDB files while machines hold counts and entries.
 
+use specs::fleet::File;
 use specs::machine::Phase;
 
-use crate::hall::{CMDB, Hall, destructive, failed, installed, mac, machine, name};
+use crate::hall::{CMDB, Hall, LEASE, destructive, failed, file, installed, mac, machine, name};
 
 /// A hall with host03 in this phase.
 fn hall_with(phase: Phase) -> Hall {
@@ -84,7 +85,7 @@ fn a_count_edited_by_hand_keeps_what_is_not_written_yet() {
     hall.edit("state", "[('vm', 10)]");
     assert_eq!(hall.counts(), "vm=9");
     let text = hall.text("state");
-    hall.world.written(&specs::fleet::File::State, &text);
+    hall.world.written(&File::State, &text);
     hall.edit("state", "[('vm', 10)]");
     assert_eq!(hall.counts(), "vm=10");
 }
@@ -104,4 +105,49 @@ fn used_entries_without_a_record_belong_to_the_machine_they_name() {
     hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
     hall.edit("vm.cmdb", &cmdb.replace(", 'eth': 'eth0', 'mac': '52:54:00:00:00:01'", ""));
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "new3");
+}
+
+#[test]
+fn a_count_that_goes_back_while_state_is_broken_is_not_lost() {
+    for broken in [Some("[('vm', 4"), None] {
+        let mut hall = hall_with(Phase::Leased);
+        let text = hall.text("state");
+        hall.world.written(&File::State, &text);
+        match broken {
+            Some(text) => drop(hall.edit("state", text)),
+            None => hall.world.read(&File::State, None).unwrap(),
+        }
+        hall.now += LEASE + 1;
+        hall.expire();
+        assert!(!hall.record("host03").assignment.as_ref().unwrap().counted);
+        hall.edit("state", "[('vm', 3)]");
+        assert_eq!(hall.counts(), "vm=4", "{broken:?}");
+        assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+        assert_eq!(hall.counts(), "vm=3", "{broken:?}");
+    }
+}
+
+#[test]
+fn a_count_that_has_nowhere_to_go_stays_with_the_machine() {
+    let mut hall = hall_with(Phase::Leased);
+    hall.edit("state", "[('hp', 4)]");
+    hall.now += LEASE + 1;
+    hall.expire();
+    assert!(hall.record("host03").assignment.as_ref().unwrap().counted);
+    hall.edit("state", "[('vm', 3)]");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+    assert_eq!(hall.counts(), "vm=3");
+}
+
+#[test]
+fn a_machine_keeps_its_entry_while_its_cmdb_is_not_there() {
+    let mut hall = hall_with(Phase::Leased);
+    let text = hall.text("vm.cmdb");
+    hall.world.read(&file("vm.cmdb"), None).unwrap();
+    let refused = hall.refusal(&machine(&mac(1), "A1"));
+    assert_eq!(refused.status, 503);
+    assert!(refused.reason.contains("host03 holds entry 1 of vm.cmdb, which is not there"));
+    hall.edit("vm.cmdb", &text);
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+    assert_eq!((hall.text("vm.cmdb"), hall.counts().as_str()), (text, "vm=3"));
 }

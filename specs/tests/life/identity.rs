@@ -1,7 +1,7 @@
 //! Which machine is it: swapped parts, cloned serials, twins.
 
 use specs::fleet::Answer;
-use specs::machine::{Identity, Phase, system_name};
+use specs::machine::{FORMER_MACS, Identity, Phase, system_name};
 
 use crate::hall::{Hall, destructive, installed, mac, machine, machine_with};
 
@@ -41,6 +41,33 @@ fn parts_that_come_and_go_do_not_make_another_machine() {
     check_twin(&mut hall, &machine_with(&[&c], "SERIAL-9", ""), "twin of host03");
     // The NIC that was taken out now is part of another machine.
     assert_eq!(install(&mut hall, &machine_with(&[&a], "SERIAL-2", "")), "host04");
+    check_installed(&mut hall, &machine_with(&[&a], "SERIAL-2", ""), "host04");
+    check_twin(&mut hall, &machine_with(&[&a], "SERIAL-1", ""), "twin of host04");
+}
+
+#[test]
+fn a_nic_that_was_not_found_for_a_while_is_still_the_machines() {
+    for serial in ["SERIAL-1", ""] {
+        let mut hall = Hall::of_vms("[('vm', '*')]");
+        let (a, b) = (mac(1), mac(2));
+        install(&mut hall, &machine_with(&[&a, &b], serial, ""));
+        check_installed(&mut hall, &machine_with(&[&b], serial, ""), "host03");
+        check_installed(&mut hall, &machine_with(&[&a], serial, ""), "host03");
+        check_installed(&mut hall, &machine_with(&[&b, &a], serial, ""), "host03");
+        assert_eq!(hall.record(&a).identity.former_macs, []);
+    }
+}
+
+#[test]
+fn addresses_of_earlier_are_remembered_up_to_a_limit() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let stays = mac(0);
+    for number in 1..=FORMER_MACS + 10 {
+        hall.upload(&machine_with(&[&stays, &mac(number)], "SERIAL-1", ""));
+    }
+    let former = &hall.record("host03").identity.former_macs;
+    assert_eq!(former.len(), FORMER_MACS);
+    assert_eq!(former[0].as_str(), mac(FORMER_MACS + 9), "the last seen stay");
 }
 
 #[test]
@@ -96,10 +123,14 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
         "{:?}",
         decision.warnings
     );
+    let warning = decision.warnings[0].clone();
     hall.commit(decision);
     assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
-    let id = hall.id("host03");
-    hall.operate(|world, now| world.rebind(&id, now));
+    let (old, new) = (hall.id("host03"), hall.id("host04"));
+    assert!(warning.contains(&format!("`edeploy-server forget {new}`")));
+    hall.operate(|world, now| world.rebind(&old, now));
+    assert_eq!(hall.plan(&board).0.hostname, "host04", "its addresses are those of a record");
+    hall.operate(|world, now| world.forget(&new, now));
     check_installed(&mut hall, &board, "host03");
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
     assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
@@ -119,6 +150,21 @@ fn a_fleet_that_shares_serial_and_uuid_is_many_machines() {
         }
     }
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (40, "vm=0"));
+}
+
+#[test]
+fn rebind_takes_no_machine_away_from_its_own_record() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    let facts = |number| machine_with(&[&mac(number)], "ONE-FOR-ALL", uuid);
+    assert_eq!(install(&mut hall, &facts(1)), "host03");
+    assert_eq!(install(&mut hall, &facts(2)), "host04");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &facts(2), "host04");
+    assert!(hall.record("host03").rebinding, "it waits still");
+    check_installed(&mut hall, &facts(3), "host03");
+    assert_eq!(hall.world.census.len(), 2);
 }
 
 #[test]
