@@ -36,6 +36,7 @@ pub use op::Op;
 pub use origin::Origin;
 pub use preflight::PreflightError;
 pub use redact::redact;
+pub(crate) use redact::redact_as;
 pub(crate) use rsync::bytes_done;
 pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::execute::redact_as;
+
 /// Where the install log is written until it is copied into the installed system.
 pub const INSTALL_LOG: &str = "/run/edeploy/install.log";
 
@@ -101,8 +103,6 @@ impl Console {
     pub fn redact(&self, secrets: &[String]) {
         let mut state = self.lock();
         state.secrets.extend(secrets.iter().filter(|secret| !secret.is_empty()).cloned());
-        // A secret that is part of another must not leave the other's rest behind.
-        state.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
     /// The text with every secret replaced.
@@ -120,7 +120,8 @@ impl Console {
     pub fn note(&self, text: &str) {
         let now = (self.clock)();
         let mut state = self.lock();
-        for line in text.lines() {
+        // As a whole, since a secret may have several lines.
+        for line in redact(text, &state.secrets).lines() {
             state.print(&format!("{}          {line}", stamp(now)));
         }
     }
@@ -212,7 +213,8 @@ impl Console {
 
 impl State {
     fn print(&mut self, line: &str) {
-        let line = redact(&printable(line), &self.secrets) + "\n";
+        // Before control characters are escaped, which would hide a secret that holds some.
+        let line = printable(&redact(line, &self.secrets)) + "\n";
         for output in &mut self.outputs {
             // A console that is gone must not stop an installation.
             let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
@@ -232,7 +234,7 @@ fn stamp(now: Duration) -> String {
 }
 
 fn redact(text: &str, secrets: &[String]) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    redact_as(text, secrets, "***")
 }
 
 /// Text of a machine or a server may hold anything: control characters are shown, not obeyed.
@@ -328,5 +330,14 @@ mod tests {
         console.redact(&["s3cret".to_owned(), String::new(), "s3cret-longer".to_owned()]);
         console.line("password s3cret-longer, \u{1b}[2Jand s3cret");
         assert_eq!(screen.text(), "password ***, \\u{1b}[2Jand ***\n");
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_or_with_control_characters_is_not_printed() {
+        let (console, screen) = console();
+        console.redact(&["top line\nab\nlast line".to_owned(), "tab\u{7}bell".to_owned()]);
+        console.note("key: top line\nab\nlast line");
+        console.line("'last line' and tab\u{7}bell");
+        assert_eq!(screen.text(), "[ 12.3s]          key: ***\n'***' and ***\n");
     }
 }

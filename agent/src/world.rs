@@ -73,7 +73,7 @@ pub enum CmdError {
         cmd: String,
         /// Its status.
         code: i32,
-        /// At most the last 1 KiB of its standard error.
+        /// At most the last 64 KiB of its standard error, of which 1 KiB is shown.
         stderr_tail: String,
     },
     /// It was killed by somebody else.
@@ -83,7 +83,7 @@ pub enum CmdError {
         cmd: String,
         /// The signal.
         signal: i32,
-        /// At most the last 1 KiB of its standard error.
+        /// At most the last 64 KiB of its standard error, of which 1 KiB is shown.
         stderr_tail: String,
     },
     /// It took too long; it and everything it had started was killed.
@@ -93,7 +93,7 @@ pub enum CmdError {
         cmd: String,
         /// [`Cmd::deadline`].
         seconds: u64,
-        /// At most the last 1 KiB of its standard error.
+        /// At most the last 64 KiB of its standard error, of which 1 KiB is shown.
         stderr_tail: String,
     },
 }
@@ -114,7 +114,38 @@ impl CmdError {
     }
 }
 
+/// How much of standard error a person is shown.
+const SHOWN: usize = 1024;
+
 fn last_words(stderr_tail: &str) -> String {
-    let tail = stderr_tail.trim();
-    if tail.is_empty() { String::new() } else { format!("; its last words: {tail}") }
+    let words = tail(stderr_tail.trim(), SHOWN);
+    if words.is_empty() { String::new() } else { format!("; its last words: {words}") }
+}
+
+/// The end of a text, at most so many bytes, cut between characters.
+fn tail(text: &str, bytes: usize) -> &str {
+    let mut start = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_long_complaint_is_shown_and_no_half_of_a_secret() {
+        let text = "é".repeat(2000);
+        assert!(tail(&text, SHOWN).len() <= SHOWN);
+        assert_eq!(tail("short", SHOWN), "short");
+
+        // The cut goes through the middle of the secret.
+        let stderr_tail = format!("s3cr3t-t0ken{}", "x".repeat(SHOWN - 5));
+        let error = CmdError::Exit { cmd: "curl".to_owned(), code: 1, stderr_tail };
+        let error = error.map_texts(|text| text.replace("s3cr3t-t0ken", "<secret>"));
+        let text = error.to_string();
+        assert!(!text.contains("t0ken") && text.contains("xxx"), "{text}");
+    }
 }

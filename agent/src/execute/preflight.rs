@@ -101,14 +101,22 @@ pub enum PreflightError {
         #[source]
         source: CmdError,
     },
+    /// rsync did not say how large the role tree is.
+    #[error("the size of role tree `{url}` is not in what rsync printed: {printed}")]
+    Unmeasured {
+        /// Where it is.
+        url: String,
+        /// The beginning of what it printed.
+        printed: String,
+    },
     /// The role tree does not fit.
-    #[error("role tree `{url}` holds {tree}, the file systems of the plan {room}")]
+    #[error("role tree `{url}` needs {needed}, the file systems for it have {room}")]
     TooLarge {
         /// Where it is.
         url: String,
-        /// Its files.
-        tree: Bytes,
-        /// All partitions with file systems that are mounted.
+        /// Its files, the overhead of file systems, and some room to work in.
+        needed: Bytes,
+        /// The partitions that its files come to lie on.
         room: Bytes,
     },
 }
@@ -291,21 +299,34 @@ fn measure(
     let folder = format!("{}/", installation.target.display());
     let answer = executor.runner.run(&rsync::measure(&url, &folder));
     let output = answer.map_err(|source| PreflightError::Source { url: url.clone(), source })?;
-    let tree = rsync::total_size(&output.stdout).unwrap_or(0);
-    let room = room(plan);
-    if tree > room.0 {
-        return Err(PreflightError::TooLarge { url, tree: Bytes(tree), room });
+    let Some(tree) = rsync::total_size(&output.stdout) else {
+        let printed = output.stdout.trim().chars().take(200).collect();
+        return Err(PreflightError::Unmeasured { url, printed });
+    };
+    let (needed, room) = (needed(tree), room(plan));
+    if needed > room {
+        return Err(PreflightError::TooLarge { url, needed, room });
     }
     Ok(tree)
 }
 
-/// The size of all partitions that are mounted while the tree is fetched.
+/// What a tree of so many bytes takes on a file system that can still be worked with.
+fn needed(tree: u64) -> Bytes {
+    Bytes(tree.saturating_add(tree / 20).saturating_add(64 << 20))
+}
+
+/// Where nearly all of a tree lies. A large file system for data, elsewhere, makes no room for it.
+const TREE_FOLDERS: [&str; 4] = ["/", "/usr", "/var", "/opt"];
+
+/// The size of the partitions that the files of the tree come to lie on.
 fn room(plan: &Plan) -> Bytes {
     let mounted: Vec<&str> = plan
         .steps
         .iter()
         .filter_map(|step| match &step.action {
-            Action::Mount { device, .. } => Some(device.as_str()),
+            Action::Mount { device, path, .. } if TREE_FOLDERS.contains(&path.as_str()) => {
+                Some(device.as_str())
+            }
             _ => None,
         })
         .collect();

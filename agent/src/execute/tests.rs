@@ -495,6 +495,34 @@ fn nothing_is_destroyed_before_the_server_has_agreed() {
 }
 
 #[test]
+fn a_tree_that_may_not_fit_where_it_lies_destroys_nothing() {
+    let gib = |size: u64| format!("Total transferred file size: {} bytes\n", size << 30);
+    // The second disk of 10 GiB is for data alone.
+    for (printed, wanted) in [
+        (gib(9), None),
+        (gib(10), Some("needs 10.5 GiB, the file systems for it have 9.9 GiB")),
+        (gib(15), Some("needs 15.8 GiB, the file systems for it have 9.9 GiB")),
+        ("motd of the daemon\n".to_owned(), Some("printed: motd of the daemon")),
+    ] {
+        let mut machine = Machine::new("bios");
+        machine.plan = plan(TWO_DISKS, &facts(&["vda", "vdb"], "bios"), &[]);
+        machine.add_disk("vdb");
+        let config = format!("linux /vmlinuz root=UUID={}\n", machine.plan.root);
+        put(machine.folder.path(), "/mnt/target/boot/grub2/grub.cfg", &config);
+        machine.runner.answers.insert(0, ("rsync -aH --dry-run".to_owned(), printed));
+        match (machine.execute(), wanted) {
+            (Ok(_), None) => {}
+            (Err(failure), Some(wanted)) => {
+                assert_eq!(failure.disks, DiskState::Untouched);
+                let text = crate::chain(&failure);
+                assert!(text.contains(wanted), "{text}");
+            }
+            (result, wanted) => panic!("{result:?} instead of {wanted:?}"),
+        }
+    }
+}
+
+#[test]
 fn no_disk_is_wiped_while_another_cannot_be_had() {
     // The second disk belongs to a RAID, and somebody has it open even when that is stopped.
     for refuses in ["mdadm --stop /dev/md0", "wipefs --no-act /dev/vdb"] {
@@ -608,7 +636,7 @@ fn all_that_is_wrong_with_the_machine_is_told_at_once() {
         disk `/dev/vda` is another one than planned: its serial is other, planned was serial-vda;
         disk `/dev/vda` is read-only;
         disk `/dev/vda` is in use: /dev/vda is mounted at /data;
-        role tree `rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/` holds 92.2 GiB, the file systems of the plan 9.9 GiB"#]].assert_eq(&text.replace(&here, ""));
+        role tree `rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/` needs 96.8 GiB, the file systems for it have 9.9 GiB"#]].assert_eq(&text.replace(&here, ""));
     let only = ["rsync -aH --dry-run"];
     assert!(machine.runner.transcript.iter().all(|line| line.starts_with(only[0])));
 }
