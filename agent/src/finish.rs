@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub const FAILURE_NOTE: &str = "/run/edeploy/failure";
 /// How long a failure stays on the screen before `ONFAILURE=reboot` wipes it; it also keeps a
 /// rack of failing machines from asking the server without a pause.
 const READING_TIME: Duration = Duration::from_secs(10);
+
+/// How long the disks may take for what is still in memory. A disk that hangs keeps whoever waits
+/// for it for ever, and PID 1 is the only one left to do what ONFAILURE says.
+const FLUSHING_TIME: Duration = Duration::from_secs(60);
 
 /// How the agent proper came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +137,18 @@ pub fn end(console: &Console, outcome: Outcome, ending: Ending) -> ! {
     };
     console.note(words);
     stop_processes();
-    sync();
-    unmount_all(console);
-    sync();
+    let unmounting = console.clone();
+    let flushed = within(FLUSHING_TIME, move || {
+        sync();
+        unmount_all(&unmounting);
+        sync();
+    });
+    if !flushed {
+        console.note(&format!(
+            "a disk does not answer: going on after {} s without unmounting",
+            FLUSHING_TIME.as_secs()
+        ));
+    }
     let Err(error) = reboot(mode);
     console.note(&format!("cannot {words}: {error}"));
     if mode == RebootMode::RB_KEXEC {
@@ -145,6 +159,18 @@ pub fn end(console: &Console, outcome: Outcome, ending: Ending) -> ! {
     loop {
         nix::unistd::pause();
     }
+}
+
+/// Does the work in a thread of its own and says whether it came to its end in time; if not, the
+/// thread is left to itself.
+fn within(limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    let (done, finished) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || {
+        work();
+        // Nobody listens any more when it took too long.
+        let _ = done.send(());
+    });
+    started.is_ok() && finished.recv_timeout(limit).is_ok()
 }
 
 /// Asks every other process to end, then makes it.
@@ -211,6 +237,19 @@ mod tests {
         for code in [1, 2, 101, 127, -1] {
             assert_eq!(Outcome::of_code(code), Outcome::Failed, "{code}");
         }
+    }
+
+    #[test]
+    fn work_that_hangs_is_left_behind() {
+        let (release, hanging) = mpsc::channel::<()>();
+        let began = std::time::Instant::now();
+        let limit = Duration::from_millis(50);
+        assert!(!within(limit, move || {
+            let _ = hanging.recv();
+        }));
+        assert!(began.elapsed() >= limit && began.elapsed() < Duration::from_secs(10));
+        drop(release);
+        assert!(within(Duration::from_secs(10), || {}));
     }
 
     #[test]
