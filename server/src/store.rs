@@ -96,8 +96,17 @@ pub struct Store {
 /// while is an error for a while.
 #[derive(Default)]
 struct Inner {
-    lock: Option<Lock>,
+    locks: Option<Locks>,
     engine: Option<Engine>,
+}
+
+/// The locks that are held together, in the order in which they are taken.
+struct Locks {
+    /// LOCKFILE, which others may know.
+    known: Lock,
+    /// One beside what it protects: LOCKFILE may lie where files are tidied away, even while
+    /// someone holds it, or be another one in another's settings.
+    own: Lock,
 }
 
 /// A decision on the world as it is when its turn comes.
@@ -262,7 +271,7 @@ impl Store {
     }
 
     fn syncer_failed(&self, source: io::Error) -> StoreError {
-        StoreError::Lock { path: self.syncer_path(), source }
+        lock_failed(&self.syncer_path(), source)
     }
 
     /// Writes what lags. The lock is held only while it is copied, renamed and noted.
@@ -308,14 +317,16 @@ impl Store {
         inner: &mut Inner,
         work: impl FnOnce(&mut Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let path = &self.section.lock_file;
-        let failed = |source| StoreError::Lock { path: path.clone(), source };
-        let Inner { lock, engine } = inner;
-        let lock = match lock {
-            Some(lock) => lock,
-            None => lock.insert(Lock::open(path).map_err(failed)?),
+        let known_path = self.section.lock_file.clone();
+        let own_path = self.section.private_dir().join("store.lock");
+        let open = |path: &Path| Lock::open(path).map_err(|source| lock_failed(path, source));
+        let Inner { locks, engine } = inner;
+        let locks = match locks {
+            Some(locks) => locks,
+            None => locks.insert(Locks { known: open(&known_path)?, own: open(&own_path)? }),
         };
-        let guard = lock.acquire().map_err(failed)?;
+        let known = locks.known.acquire().map_err(|source| lock_failed(&known_path, source))?;
+        let own = locks.own.acquire().map_err(|source| lock_failed(&own_path, source))?;
         let mut current = match engine.take() {
             Some(mut current) => {
                 current.refresh()?;
@@ -328,7 +339,7 @@ impl Store {
         current.commit(now())?;
         self.behind.store(current.is_behind(), Ordering::SeqCst);
         *engine = Some(current);
-        drop(guard);
+        drop((own, known));
         Ok(result)
     }
 }
@@ -350,6 +361,10 @@ fn decide_one(engine: &mut Engine, decide: Decide, now: Seconds) -> Result<Decis
         .map_err(|panic| StoreError::Defect(panic_text(panic.as_ref())))?;
     engine.apply(&decision.changes, decision.durable);
     Ok(decision)
+}
+
+fn lock_failed(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Lock { path: path.to_owned(), source }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
