@@ -46,7 +46,7 @@ impl Lock {
             let options = OpenOptions::new().read(true).write(true).clone();
             match options.clone().create_new(true).mode(0o660).open(path) {
                 Ok(file) => {
-                    give_to_owner_of_folder(path);
+                    give_to_owner_of_folder(&file, path);
                     Ok(file)
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
