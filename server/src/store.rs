@@ -78,7 +78,7 @@ pub enum StoreError {
     /// There is no randomness for tickets and nonces.
     #[error("the system's random source failed: {0}")]
     Random(String),
-    /// A decision panicked.
+    /// A decision, or storing it, panicked.
     #[error("deciding hit a defect: {0}")]
     Defect(String),
 }
@@ -96,8 +96,17 @@ pub struct Store {
 /// while is an error for a while.
 #[derive(Default)]
 struct Inner {
-    lock: Option<Lock>,
+    locks: Option<Locks>,
     engine: Option<Engine>,
+}
+
+/// The locks that are held together, in the order in which they are taken.
+struct Locks {
+    /// LOCKFILE, which others may know.
+    known: Lock,
+    /// One beside what it protects: LOCKFILE may lie where files are tidied away, even while
+    /// someone holds it, or be another one in another's settings.
+    own: Lock,
 }
 
 /// A decision on the world as it is when its turn comes.
@@ -262,7 +271,7 @@ impl Store {
     }
 
     fn syncer_failed(&self, source: io::Error) -> StoreError {
-        StoreError::Lock { path: self.syncer_path(), source }
+        lock_failed(&self.syncer_path(), source)
     }
 
     /// Writes what lags. The lock is held only while it is copied, renamed and noted.
@@ -282,9 +291,11 @@ impl Store {
         // Kept apart: whatever becomes of the decisions, everyone gets an answer.
         let (decisions, slots): (Vec<Decide>, Vec<Arc<Slot>>) =
             jobs.into_iter().map(|job| (job.decide, job.slot)).unzip();
-        let stored = self.with_engine(inner, |engine| {
-            let now = now();
-            Ok(decisions.into_iter().map(|it| decide_one(engine, it, now)).collect::<Vec<_>>())
+        let stored = caught(|| {
+            self.with_engine(inner, |engine| {
+                let now = now();
+                Ok(decisions.into_iter().map(|it| decide_one(engine, it, now)).collect::<Vec<_>>())
+            })
         });
         match stored {
             Ok(results) => {
@@ -308,14 +319,16 @@ impl Store {
         inner: &mut Inner,
         work: impl FnOnce(&mut Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let path = &self.section.lock_file;
-        let failed = |source| StoreError::Lock { path: path.clone(), source };
-        let Inner { lock, engine } = inner;
-        let lock = match lock {
-            Some(lock) => lock,
-            None => lock.insert(Lock::open(path).map_err(failed)?),
+        let known_path = self.section.lock_file.clone();
+        let own_path = self.section.private_dir().join("store.lock");
+        let open = |path: &Path| Lock::open(path).map_err(|source| lock_failed(path, source));
+        let Inner { locks, engine } = inner;
+        let locks = match locks {
+            Some(locks) => locks,
+            None => locks.insert(Locks { known: open(&known_path)?, own: open(&own_path)? }),
         };
-        let guard = lock.acquire().map_err(failed)?;
+        let known = locks.known.acquire().map_err(|source| lock_failed(&known_path, source))?;
+        let own = locks.own.acquire().map_err(|source| lock_failed(&own_path, source))?;
         let mut current = match engine.take() {
             Some(mut current) => {
                 current.refresh()?;
@@ -328,7 +341,7 @@ impl Store {
         current.commit(now())?;
         self.behind.store(current.is_behind(), Ordering::SeqCst);
         *engine = Some(current);
-        drop(guard);
+        drop((own, known));
         Ok(result)
     }
 }
@@ -346,10 +359,20 @@ pub fn read_folder(folder: &Path) -> Result<World, StoreError> {
 fn decide_one(engine: &mut Engine, decide: Decide, now: Seconds) -> Result<Decision, StoreError> {
     let fresh = fresh()?;
     let world = engine.world();
-    let decision = catch_unwind(AssertUnwindSafe(|| decide(world, now, &fresh)))
-        .map_err(|panic| StoreError::Defect(panic_text(panic.as_ref())))?;
+    let decision = caught(|| Ok(decide(world, now, &fresh)))?;
     engine.apply(&decision.changes, decision.durable);
     Ok(decision)
+}
+
+/// What `work` answers, or that it panicked: a leader must go on, for others wait for it. What
+/// was half-changed is not believed: an engine that was being worked on is gone by then.
+fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(StoreError::Defect(panic_text(panic.as_ref()))))
+}
+
+fn lock_failed(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Lock { path: path.to_owned(), source }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -377,4 +400,46 @@ pub(crate) fn random_token() -> Result<Token, StoreError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Random(error.to_string()))?;
     Ok(Token::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use specs::fleet::Answer;
+
+    /// Panics where no decision is being made: when one is given up.
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("outside of a decision");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_leader_leaves_nobody_waiting() {
+        let mut section = Section::with_config_dir("SERVER", PathBuf::from("/proc/edeploy"));
+        // Without a lock no decision is made, and all are given up.
+        section.lock_file = PathBuf::from("/proc/edeploy/lock");
+        let store = Arc::new(Store::new(section));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let background = Arc::clone(&store);
+        std::thread::spawn(move || {
+            let bomb = PanicsWhenDropped;
+            let first = background.transact(move |_, _, _| {
+                drop(bomb);
+                unreachable!("there is no lock")
+            });
+            sender.send(first.map(|it| it.answer)).unwrap();
+            let second = background.transact(|_, _, _| unreachable!("there is no lock"));
+            sender.send(second.map(|it| it.answer)).unwrap();
+        });
+        let next = || -> Result<Answer, Arc<StoreError>> {
+            receiver.recv_timeout(Duration::from_secs(20)).expect("an answer")
+        };
+        let first = next().unwrap_err();
+        assert!(matches!(&*first, StoreError::Defect(it) if it == "outside of a decision"));
+        assert!(matches!(&*next().unwrap_err(), StoreError::Lock { .. }));
+    }
 }

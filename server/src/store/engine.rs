@@ -13,7 +13,7 @@ use specs::machine::Seconds;
 use specs::units::Name;
 use tracing::warn;
 
-use super::files::ensure_folder;
+use super::files::{ensure_folder, ensure_private_folder};
 use super::journal::{Journal, Line, News};
 use super::sources::Sources;
 use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
@@ -43,7 +43,8 @@ impl Engine {
     /// Reads everything: records, files, and what the journal knows beyond them.
     pub(super) fn open(section: &Section) -> Result<Engine, StoreError> {
         let private = section.private_dir();
-        ensure_folder(&records::folder(section))
+        ensure_private_folder(&private)
+            .and_then(|()| ensure_folder(&records::folder(section)))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
         let world = World::new(records::read_all(&records::folder(section))?);

@@ -1,9 +1,11 @@
 //! Files as the store reads and writes them: recognised by identity, replaced atomically.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,24 +63,27 @@ const TEMPORARY: &str = ".edeploy-new";
 
 impl Replacement {
     /// Writes the new version of `path` beside it. It keeps mode and, where possible, owner of
-    /// the old one.
+    /// the old one; a new one is as private as its folder.
     pub(crate) fn write(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = PathBuf::from(temporary);
         let old = absent_as_none(std::fs::metadata(path))?;
-        let mode = old.as_ref().map_or(0o640, |old| old.permissions().mode() & 0o7777);
+        let mode = match &old {
+            Some(old) => old.mode() & 0o7777,
+            None => 0o640 & (folder_of(path)?.mode() | 0o600),
+        };
         // Listed first: it is removed again even when writing it fails half-way.
         self.pending.push((temporary.clone(), path.to_owned()));
         absent_as_none(std::fs::remove_file(&temporary))?;
         let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
         match old {
             Some(old) => {
-                file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+                file.set_permissions(Permissions::from_mode(mode))?;
                 // Only root may give files away; without it the file is the server's own.
-                let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+                let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
             }
-            None => give_to_owner_of_folder(&temporary),
+            None => give_to_owner_of_folder(&file, &temporary),
         }
         file.write_all(content)
     }
@@ -138,26 +143,51 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> io::Result<()> {
     folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Gives what root made to the owner of the folder it is in, so that an operator's command does
-/// not leave files that the server's user cannot write.
-pub(crate) fn give_to_owner_of_folder(path: &Path) {
-    if let Some(Ok(folder)) = path.parent().map(std::fs::metadata) {
+/// Gives a file that root made at `path` to the owner of the folder it is in, so that an
+/// operator's command does not leave files that the server's user cannot write. The open file, not
+/// what is at the path by now: that user may put a link to anything there.
+pub(crate) fn give_to_owner_of_folder(file: &File, path: &Path) {
+    if let Ok(folder) = folder_of(path) {
         // Without root it is the server's own, as it should be.
-        let _ = std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid()));
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
     }
 }
 
-/// Makes a folder and those above it that are missing.
+fn folder_of(path: &Path) -> io::Result<Metadata> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::metadata(folder),
+        _ => std::fs::metadata("."),
+    }
+}
+
+/// Makes sure that there is a folder that only its owner can look into: what is in it holds
+/// secrets in plain text.
+pub(crate) fn ensure_private_folder(path: &Path) -> io::Result<()> {
+    ensure_folder(path)?;
+    let metadata = std::fs::metadata(path)?;
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match std::fs::set_permissions(path, Permissions::from_mode(0o700)) {
+        // Someone else's: that is for them to say.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
+/// Makes a folder and those above it that are missing, each as private as the one it is in.
 pub(crate) fn ensure_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         ensure_folder(parent)?;
     }
-    match std::fs::create_dir(path) {
+    let parent = folder_of(path)?;
+    match DirBuilder::new().mode(0o755 & (parent.mode() | 0o700)).create(path) {
         Ok(()) => {
-            give_to_owner_of_folder(path);
+            // As with files, what was made and not where a link leads.
+            let _ = lchown(path, Some(parent.uid()), Some(parent.gid()));
             Ok(())
         }
         // Another process was faster.
@@ -205,5 +235,46 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o604);
         assert_ne!(FileId::at(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_made_in_a_private_folder_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().mode() & 0o777;
+        let private = folder.path().join(".edeploy");
+        std::fs::create_dir(&private).unwrap();
+        ensure_private_folder(&private).unwrap();
+        ensure_folder(&private.join("machines")).unwrap();
+        let paths = [private.join("machines/a.ron"), folder.path().join("a.hw")];
+        let mut replacement = Replacement::default();
+        for path in &paths {
+            replacement.write(path, b"secret").unwrap();
+        }
+        replacement.commit().unwrap();
+        let modes = [&private, &private.join("machines"), &paths[0], &paths[1]];
+        assert_eq!(modes.map(|path| mode(path)), [0o700, 0o700, 0o600, 0o640]);
+    }
+
+    #[test]
+    fn a_link_is_not_followed_when_files_are_given_away() {
+        if !nix::unistd::Uid::effective().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "only root can give files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "root's own").unwrap();
+        let theirs = folder.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        lchown(&theirs, Some(12345), Some(12345)).unwrap();
+        let path = theirs.join("file");
+        let file = File::create(&path).unwrap();
+        // Between making and giving away, the folder's owner puts a link in its place.
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        give_to_owner_of_folder(&file, &path);
+        assert_eq!(file.metadata().unwrap().uid(), 12345);
+        assert_eq!(std::fs::metadata(&victim).unwrap().uid(), 0);
     }
 }

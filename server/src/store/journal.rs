@@ -1,9 +1,11 @@
 //! The journal: the truth about everything that changed since the readable files were written.
 //!
 //! One line a batch: checksum, blank, JSON. A batch is appended and synced before any reply of
-//! it leaves, and the next one is written only after that: so a damaged line is either the last
-//! one, of which no reply left (it is cut off), or damage to what was promised (an error).
-//! Changes state values after, so that reading a line twice does no harm.
+//! it leaves. What nobody was promised (how far a machine or the files have come) is not synced,
+//! and a power cut may lose some of several such lines and keep others. So each line says up to
+//! which byte the journal had been synced before it: damage at or beyond the largest such byte
+//! was promised to nobody and is cut off, damage before it is an error. Changes state values
+//! after, so that reading a line twice does no harm.
 //!
 //! A `written` line says up to which byte the readable files hold everything: they are written
 //! while the journal goes on. Once the journal has grown large and the files have caught up, a
@@ -64,6 +66,18 @@ pub(super) struct Journal {
     file: File,
     token: String,
     position: u64,
+    /// Up to which byte it is known to be on disk.
+    synced: u64,
+}
+
+/// A line with what it says of those before it.
+#[derive(Debug, Deserialize)]
+struct Stored {
+    /// Up to which byte the journal was on disk when this was written.
+    #[serde(default)]
+    synced: u64,
+    #[serde(flatten)]
+    line: Line,
 }
 
 /// What reading found.
@@ -112,7 +126,13 @@ impl Journal {
             let token = read_header(&file).map_err(failed)?;
             if let Some(token) = token {
                 let position = header(&token).len() as u64;
-                return Ok(Journal { path: path.to_owned(), file, token, position });
+                return Ok(Journal {
+                    path: path.to_owned(),
+                    file,
+                    token,
+                    position,
+                    synced: position,
+                });
             }
             // A journal is renamed into its place complete; anything else is not ours.
             return Err(JournalError::Damaged { path: path.to_owned(), offset: 0 });
@@ -128,7 +148,7 @@ impl Journal {
         replacement.commit()?;
         let file = File::options().read(true).write(true).open(path)?;
         let position = header(&token).len() as u64;
-        Ok(Journal { path: path.to_owned(), file, token, position })
+        Ok(Journal { path: path.to_owned(), file, token, position, synced: position })
     }
 
     /// Reads what was added since the last call, and cuts off what a kill left unfinished.
@@ -152,13 +172,12 @@ impl Journal {
         let length = usize::try_from(end - self.position).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, self.position).map_err(failed)?;
-        let (lines, understood) = parse(&bytes, self.position);
+        let (lines, understood, synced) = parse(&bytes, self.position);
+        self.synced = self.synced.max(synced);
         if understood < bytes.len() {
             let rest = &bytes[understood..];
             let offset = self.position + understood as u64;
-            // What was promised is followed by something; what was not, is the last line.
-            let line_end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len() - 1);
-            if !parse(&rest[line_end + 1..], 0).0.is_empty() {
+            if self.synced.max(synced_in(rest)) > offset {
                 return Err(JournalError::Damaged { path: self.path.clone(), offset });
             }
             self.file.set_len(offset).map_err(failed)?;
@@ -170,7 +189,7 @@ impl Journal {
     /// Appends a line; `sync` says whether it has to be on disk when this returns. On an error
     /// the journal is as before, as far as the file system lets itself be told.
     pub(super) fn append(&mut self, line: &Line, sync: bool) -> Result<(), JournalError> {
-        let result = render(line).and_then(|text| {
+        let result = render(line, self.synced).and_then(|text| {
             self.file.write_all_at(text.as_bytes(), self.position)?;
             if sync {
                 self.file.sync_data()?;
@@ -180,6 +199,9 @@ impl Journal {
         match result {
             Ok(length) => {
                 self.position += length;
+                if sync {
+                    self.synced = self.position;
+                }
                 Ok(())
             }
             Err(source) => {
@@ -235,8 +257,14 @@ fn read_header(file: &File) -> io::Result<Option<String>> {
     Ok(token)
 }
 
-fn render(line: &Line) -> io::Result<String> {
-    let json = serde_json::to_string(line)?;
+fn render(line: &Line, synced: u64) -> io::Result<String> {
+    #[derive(Serialize)]
+    struct Rendered<'a> {
+        #[serde(flatten)]
+        line: &'a Line,
+        synced: u64,
+    }
+    let json = serde_json::to_string(&Rendered { line, synced })?;
     Ok(format!("{} {json}\n", checksum(json.as_bytes())))
 }
 
@@ -245,20 +273,31 @@ fn checksum(json: &[u8]) -> String {
 }
 
 /// The intact lines at the beginning, each with its place in a journal of which these bytes
-/// begin at `start`, and how many bytes they are.
-fn parse(bytes: &[u8], start: u64) -> (Vec<(u64, Line)>, usize) {
+/// begin at `start`, how many bytes they are, and up to which byte they say it was synced.
+fn parse(bytes: &[u8], start: u64) -> (Vec<(u64, Line)>, usize, u64) {
     let mut lines = Vec::new();
+    let mut synced = 0;
     let mut understood = 0;
     while let Some(length) = bytes[understood..].iter().position(|byte| *byte == b'\n') {
-        let raw = &bytes[understood..understood + length];
-        let intact = raw
-            .get(CHECKSUM + 1..)
-            .filter(|json| raw[..CHECKSUM] == *checksum(json).as_bytes() && raw[CHECKSUM] == b' ');
-        let Some(line) = intact.and_then(|json| serde_json::from_slice(json).ok()) else { break };
-        lines.push((start + understood as u64, line));
+        let Some(stored) = read_line(&bytes[understood..understood + length]) else { break };
+        synced = synced.max(stored.synced);
+        lines.push((start + understood as u64, stored.line));
         understood += length + 1;
     }
-    (lines, understood)
+    (lines, understood, synced)
+}
+
+/// A line that is intact.
+fn read_line(raw: &[u8]) -> Option<Stored> {
+    let json = raw.get(CHECKSUM + 1..)?;
+    let intact = raw[..CHECKSUM] == *checksum(json).as_bytes() && raw[CHECKSUM] == b' ';
+    serde_json::from_slice(json).ok().filter(|_| intact)
+}
+
+/// Up to which byte the journal was synced, as the intact lines after a damaged one say.
+fn synced_in(bytes: &[u8]) -> u64 {
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(read_line);
+    lines.map(|stored| stored.synced).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -323,6 +362,32 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
         assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == start as u64));
+    }
+
+    #[test]
+    fn lines_that_were_promised_to_nobody_are_lost_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, token).unwrap();
+        journal.append(&batch(3), true).unwrap();
+        let lost = usize::try_from(journal.position).unwrap();
+        journal.append(&batch(2), false).unwrap();
+        let kept = usize::try_from(journal.position).unwrap();
+        journal.append(&Line::Written { offset: 1 }, false).unwrap();
+        // A power cut: the page of the second line was not written, that of the third was.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[lost..kept].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let mut reopened = Journal::open(&path, token).unwrap();
+        assert_eq!(lines_of(&mut reopened), [batch(3)]);
+        reopened.append(&batch(1), true).unwrap();
+        reopened.append(&batch(0), false).unwrap();
+        // What was synced later makes the same damage an error.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[lost..lost + 20].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == lost as u64));
     }
 
     #[test]

@@ -4,16 +4,19 @@
 //! The kernel drops a dead process's lock. Taking it is bounded in time, and fair between
 //! processes: whoever wants the lock first takes a place at the turnstile, a second lock, so
 //! that a server busy with one batch after the other cannot starve a CGI program.
+//!
+//! A lock file that was deleted while it was open locks nobody out who opens a new one. So it
+//! counts as taken only when it is still the one at its path.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
 
-use super::files::{ensure_folder, give_to_owner_of_folder};
+use super::files::{absent_as_none, ensure_folder, give_to_owner_of_folder};
 
 /// How long anyone waits for the lock. A holder needs milliseconds; whoever holds it this long
 /// is stopped or stuck in I/O.
@@ -25,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The lock file, opened.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    path: PathBuf,
     file: File,
     turnstile: File,
 }
@@ -42,7 +46,7 @@ impl Lock {
             let options = OpenOptions::new().read(true).write(true).clone();
             match options.clone().create_new(true).mode(0o660).open(path) {
                 Ok(file) => {
-                    give_to_owner_of_folder(path);
+                    give_to_owner_of_folder(&file, path);
                     Ok(file)
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
@@ -51,15 +55,29 @@ impl Lock {
         };
         let mut turnstile = path.as_os_str().to_owned();
         turnstile.push(".turn");
-        Ok(Lock { file: open(path)?, turnstile: open(Path::new(&turnstile))? })
+        let (file, turnstile) = (open(path)?, open(Path::new(&turnstile))?);
+        Ok(Lock { path: path.to_owned(), file, turnstile })
     }
 
-    pub(super) fn acquire(&self) -> io::Result<LockGuard<'_>> {
+    pub(super) fn acquire(&mut self) -> io::Result<LockGuard<'_>> {
         let deadline = Instant::now() + LOCK_DEADLINE;
-        take(&self.turnstile, deadline)?;
-        let taken = take(&self.file, deadline);
-        FileExt::unlock(&self.turnstile)?;
-        taken.map(|()| LockGuard(&self.file))
+        loop {
+            take(&self.turnstile, deadline)?;
+            let taken = take(&self.file, deadline);
+            FileExt::unlock(&self.turnstile)?;
+            taken?;
+            if self.is_in_place()? {
+                return Ok(LockGuard(&self.file));
+            }
+            *self = Lock::open(&self.path.clone())?;
+        }
+    }
+
+    /// Whether the file that is open is the one that others find.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        let there = absent_as_none(std::fs::metadata(&self.path))?;
+        Ok(there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
     }
 }
 
@@ -116,7 +134,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     // A lock of its own, as another process has.
-                    let lock = Lock::open(&path).unwrap();
+                    let mut lock = Lock::open(&path).unwrap();
                     for _ in 0..50 {
                         let guard = lock.acquire().unwrap();
                         let seen = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -129,5 +147,18 @@ mod tests {
             }
         });
         assert_eq!(counter.into_inner(), 200);
+    }
+
+    #[test]
+    fn a_lock_file_that_was_deleted_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mut one = Lock::open(&path).unwrap();
+        drop(one.acquire().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let held = one.acquire().unwrap();
+        assert!(Lock::open(&path).unwrap().try_hold().unwrap().is_none(), "it is held");
+        drop(held);
+        assert!(Lock::open(&path).unwrap().try_hold().unwrap().is_some());
     }
 }

@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
+use server::handle::Application;
 
 use crate::deployment::{Deployment, hostname, machine, reason};
 
@@ -244,4 +247,47 @@ fn a_file_that_an_editor_moves_away_for_a_moment_stays_in_force() {
     deployment.sync();
     assert_eq!(deployment.used(), ["m0", "m1"].map(str::to_owned).into());
     assert_eq!(deployment.count(), "1");
+}
+
+#[test]
+fn a_lock_file_that_is_deleted_over_and_over_leaves_one_holder() {
+    let deployment = Deployment::with_settings(
+        "[(\"vm\", 40)]\n",
+        &crate::deployment::entries_cmdb(40),
+        "LOCKFILE=run/lock\n",
+    );
+    let done = AtomicBool::new(false);
+    let given: Mutex<Vec<String>> = Mutex::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                // Not there yet, or just made: both are part of it.
+                let _ = std::fs::remove_file(deployment.path("run/lock"));
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let workers: Vec<_> = (0..2)
+            .map(|worker| {
+                let (deployment, given) = (&deployment, &given);
+                scope.spawn(move || {
+                    // One of its own, as another process has.
+                    let own = Application::open(&deployment.path("edeploy.conf")).unwrap();
+                    for n in 0..20 {
+                        let facts = machine(worker * 20 + n).to_string();
+                        let field = ("file", Some("facts.json"), facts.as_bytes());
+                        let response = own.handle(&crate::deployment::form_request(&[field]));
+                        given.lock().unwrap().push(hostname(&response).expect("a plan"));
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    let given = given.into_inner().unwrap();
+    assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), 40, "{given:?}");
+    deployment.sync();
+    assert_eq!((deployment.used().len(), deployment.count().as_str()), (40, "0"));
 }
