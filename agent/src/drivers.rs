@@ -288,11 +288,11 @@ mod tests {
         ] {
             let (_folder, root) = storage(host);
             let (console, screen) = console();
-            let steps = Cell::new(0);
+            let steps = Cell::new(0_usize);
             let result = await_disks(&root, &console, &|step| {
                 assert_eq!(step, DISKS_STEP);
                 steps.set(steps.get() + 1);
-                if steps.get() % every == 0 && steps.get() / every <= disks {
+                if steps.get().is_multiple_of(every) && steps.get() / every <= disks {
                     add_disk(&root, &format!("sd{}", steps.get()));
                 }
             });

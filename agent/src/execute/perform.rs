@@ -16,6 +16,12 @@ use crate::world::{Cmd, CmdError, Output, Root, SEARCH_PATH, Tool};
 /// Where the firmware's variables are.
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 
+/// How often the kernel is asked to forget a disk's partitions while udev may hold one open.
+const FORGET_TRIES: u32 = 10;
+
+/// How long is waited between these tries.
+const FORGET_PAUSE: std::time::Duration = std::time::Duration::from_millis(300);
+
 impl Executor<'_> {
     /// Performs one operation of a step. `tree_bytes` is what a fetch has to bring.
     pub(super) fn perform(
@@ -33,7 +39,7 @@ impl Executor<'_> {
             Op::Fetch(cmd) => self.fetch(step, cmd, tree_bytes, secrets),
             Op::System(call) => Ok(self.system.call(call)?),
             Op::Release { disk } => self.run_all(&release::stopping(&self.root, disk)),
-            Op::ForgetPartitions { disk } => self.run_all(&release::forgetting(&self.root, disk)),
+            Op::ForgetPartitions { disk } => self.forget_partitions(disk),
             Op::SettleUdev => self.settle_udev(),
             Op::MakeFolder { path } => {
                 file_result(&tree, "make", path, tree.create_dirs(path, 0o755))
@@ -99,6 +105,24 @@ impl Executor<'_> {
         }
         let settle = Cmd::new(Tool::Udevadm, &["settle", "--timeout=30"]).why("wait for udev");
         self.run(&settle, &[]).map(drop)
+    }
+
+    /// Erases the partitions' signatures, then makes the kernel forget them. Where udev runs it
+    /// looks at each partition that was just written to and holds it open meanwhile; what comes
+    /// after that look may have to be tried again.
+    fn forget_partitions(&mut self, disk: &str) -> Result<(), StepError> {
+        let cmds = release::forgetting(&self.root, disk);
+        let Some((forget, erase)) = cmds.split_last() else { return Ok(()) };
+        self.run_all(erase)?;
+        let mut tries_left = if self.root.exists("/run/udev/control") { FORGET_TRIES } else { 1 };
+        loop {
+            self.settle_udev()?;
+            tries_left -= 1;
+            match self.run(forget, &[]) {
+                Err(_) if tries_left > 0 => std::thread::sleep(FORGET_PAUSE),
+                result => return result.map(drop),
+            }
+        }
     }
 
     fn link_by_uuid(&mut self, uuid: &str, device: &str) -> Result<(), StepError> {

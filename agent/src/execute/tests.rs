@@ -460,6 +460,25 @@ fn every_command_and_every_call_may_fail() {
     }
 }
 
+#[test]
+fn a_partition_that_udev_still_looks_at_is_forgotten_a_little_later() {
+    let used = || {
+        let machine = Machine::new("bios");
+        put(machine.folder.path(), "/sys/class/block/vda/vda1/partition", "1");
+        put(machine.folder.path(), "/run/udev/control", "");
+        machine
+    };
+    let mut good = used();
+    good.execute().unwrap();
+    let forgets = |line: &String| line.starts_with("partx --delete");
+    let number = good.runner.transcript.iter().position(forgets).unwrap();
+    assert!(good.runner.transcript[number - 1].starts_with("udevadm settle"));
+    let mut busy = used();
+    busy.runner.fail_at = Some(number);
+    busy.execute().unwrap();
+    assert_eq!(busy.runner.transcript.iter().filter(|line| forgets(line)).count(), 2);
+}
+
 /// A failure names the step that was told last, and the disks are in the state it says.
 #[track_caller]
 fn check_failure(machine: &Machine, failure: &Failure, untouched: bool) {
