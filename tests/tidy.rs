@@ -34,7 +34,7 @@ const SPECS: &[(&str, &str)] = &[
     ("wire", "units plan event"),
     // `wire` for the one set of RON options.
     ("configure", "value diagnostic facts wire"),
-    ("catalog", "value units diagnostic lang configure"),
+    ("catalog", "value units diagnostic literal lang configure"),
     ("machine", "value units facts cmdb event"),
     ("secret", "value facts cmdb plan machine"),
     ("check", "value units diagnostic literal lang cmdb state configure catalog"),

@@ -172,3 +172,14 @@ fn the_examples_of_the_original_readme_hold() {
         assert_eq!(answer(&format!("[('disk', '$d', 'size', '{column}')]"), &facts), expected);
     }
 }
+
+#[test]
+fn the_table_of_findings_lists_all_of_them() {
+    let page = page();
+    let section = page.split("\n## Findings\n").nth(1).and_then(|it| it.split("\n## ").next());
+    let rows: Vec<&str> = section.unwrap().lines().filter(|it| it.starts_with("| `")).collect();
+    let codes = specs::diagnostic::Code::ALL.iter();
+    let expected: Vec<String> =
+        codes.map(|code| format!("| `{code}` | {} |", code.meaning())).collect();
+    assert_eq!(rows, expected);
+}

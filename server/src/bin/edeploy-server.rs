@@ -144,6 +144,9 @@ enum Command {
         deployment: Deployment,
     },
     /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
+    ///
+    /// Without DIR the marks `used` are held against the machines on record as well. Warnings do
+    /// not change the exit code.
     #[command(after_help = "Example:\n  edeploy-server check /var/lib/edeploy/config")]
     Check {
         #[command(flatten)]
@@ -371,17 +374,16 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Check { config, folder, json } => {
-            let folder = folder.map_or_else(|| commands::config_dir(&config.config), Ok)?;
-            let findings = commands::check(&folder)?;
+            let report = commands::check(&config.config, folder.as_deref())?;
             if json {
-                print(&serde_json::to_string_pretty(&findings)?)?;
+                print(&serde_json::to_string_pretty(&report.findings)?)?;
             } else {
-                for finding in &findings {
-                    print(&finding.to_string())?;
+                for finding in &report.findings {
+                    print(&format!("{finding}\n"))?;
                 }
+                print(&report.summary())?;
             }
-            let broken = specs::check::has_errors(&findings);
-            Ok(if broken { Outcome::No } else { Outcome::Done })
+            Ok(if report.has_errors() { Outcome::No } else { Outcome::Done })
         }
         Command::Explain { config, paths, all: Some(hw_dir), against, json, .. } => {
             let folder = match &paths[..] {

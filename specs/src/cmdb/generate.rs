@@ -20,10 +20,7 @@ pub const MOST_ENTRIES: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
     /// A list joined by `:` holds something that is no range.
-    #[error(
-        "`{text}` joins a range and a single number with `:`; write the number as a range, \
-         for example `5-5`"
-    )]
+    #[error("`{text}` joins a range and a single number with `:`")]
     SingleInGroup {
         /// Index of the template's value.
         index: usize,
@@ -47,10 +44,7 @@ pub enum GenerateError {
         text: String,
     },
     /// Nothing says how long the list is.
-    #[error(
-        "no range and no list says how many entries there are; give one value a range such as \
-         `host01-20`"
-    )]
+    #[error("no range and no list says how many entries there are")]
     Endless,
     /// More than [`MOST_ENTRIES`].
     #[error("the template gives {entries} entries, more than {MOST_ENTRIES}")]
@@ -68,6 +62,19 @@ impl GenerateError {
             | GenerateError::Address { index, .. }
             | GenerateError::Number { index, .. } => Some(*index),
             GenerateError::Endless | GenerateError::TooMany { .. } => None,
+        }
+    }
+}
+
+impl GenerateError {
+    /// How to mend it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            GenerateError::SingleInGroup { .. } => "write the number as a range, for example `5-5`",
+            GenerateError::Address { .. } => "end the range at 255 and let the part before count",
+            GenerateError::Number { .. } => "break the digits up with a letter or a point",
+            GenerateError::Endless => "give one value a range such as `host01-20`",
+            GenerateError::TooMany { .. } => "look at the ranges: a digit too many?",
         }
     }
 }
