@@ -229,7 +229,9 @@ fn corpus(folder: &str, expected: expect_test::Expect) {
 
 #[test]
 fn the_configurations_of_the_corpus() {
-    corpus("edeploy/config", expect![[r#"
+    corpus(
+        "edeploy/config",
+        expect![[r#"
         check-missing-file state:1:2: there is no hp.configure: machines that fit are refused
         check-missing-file state:1:13: there is no vm.configure: machines that fit are refused
         check-missing-file state:1:24: there is no vm-centos.specs: no machine ever fits
@@ -239,15 +241,25 @@ fn the_configurations_of_the_corpus() {
         check-unlisted hp-mlx.cmdb:1:1: `state` does not name hp-mlx: this file is never used
         check-unlisted hp-mlx.specs:1:1: `state` does not name hp-mlx: this file is never used
         literal-syntax hp-mlx.specs:21:53: a comma is missing here, before the next item
-        6 errors, 3 warnings in 4 profiles with 13 CMDB entries"#]]);
-    corpus("edeploy-history/config", expect![[r#"
+        6 errors, 3 warnings in 4 profiles with 13 CMDB entries"#]],
+    );
+    corpus(
+        "edeploy-history/config",
+        expect![[r#"
         check-missing-file state:1:1: there is no `state`: no profile is ever tried
         literal-syntax hp-mlx@2013-10-15-59ce6037d7.specs:20:47: a comma is missing here, before the next item
-        2 errors in 0 profiles with 0 CMDB entries"#]]);
-    corpus("config-tools/virtualization/tests/data/edeploy", expect![[r#"
+        2 errors in 0 profiles with 0 CMDB entries"#]],
+    );
+    corpus(
+        "config-tools/virtualization/tests/data/edeploy",
+        expect![[r#"
         check-missing-file state:1:1: there is no `state`: no profile is ever tried
-        1 error in 0 profiles with 0 CMDB entries"#]]);
-    corpus("config-tools/virtualization/tests/datas/etc/edeploy", expect![[r#"
+        1 error in 0 profiles with 0 CMDB entries"#]],
+    );
+    corpus(
+        "config-tools/virtualization/tests/datas/etc/edeploy",
+        expect![[r#"
         check-missing-file state:1:1: there is no `state`: no profile is ever tried
-        1 error in 0 profiles with 0 CMDB entries"#]]);
+        1 error in 0 profiles with 0 CMDB entries"#]],
+    );
 }
