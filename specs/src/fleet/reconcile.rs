@@ -5,17 +5,16 @@
 //! again, and the operator is told that `release` is the way. An entry whose values were
 //! changed keeps the change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::draft::Draft;
 use super::{Answer, Change, Decision, World};
 use crate::cmdb::{Cmdb, Entry};
-use crate::diagnostic::{Code, Diagnostic};
 use crate::machine::{Holding, Phase, Record, Seconds};
 use crate::units::Name;
 
 /// Where an entry is after the edit.
-enum Found {
+pub(super) enum Found {
     /// Untouched, at this position.
     Same(usize),
     /// Marked used still, at the same position, with other values.
@@ -26,68 +25,7 @@ enum Found {
     Gone,
 }
 
-/// More findings about one file say nothing more.
-const MOST: usize = 10;
-
 impl World {
-    /// Where the marks `used` of a CMDB, as its file stands, disagree with the machines on
-    /// record: what [`World::reconcile`] would settle, and entries that nobody holds and nobody
-    /// will get.
-    pub fn check_marks(&self, profile: &Name) -> Vec<Diagnostic> {
-        let Some(cmdb) = self.cmdb(profile) else { return Vec::new() };
-        let mut held = BTreeSet::new();
-        let mut findings = Vec::new();
-        let mut places = None;
-        for record in self.holders_of(profile) {
-            let Some((_, holding)) = record.bound_entry() else { continue };
-            if cmdb.entry(holding.position).as_ref() == Some(&holding.after) {
-                held.insert(holding.position);
-                continue;
-            }
-            let places = places.get_or_insert_with(|| places_of(cmdb));
-            let found = find(cmdb, places, holding);
-            let name = record.display_name();
-            match found {
-                Found::Same(position) => drop(held.insert(position)),
-                Found::Edited(_) => drop(held.insert(holding.position)),
-                Found::Unmarked(position) => {
-                    let message = format!(
-                        "the mark `used` was removed by hand, and {name} is {} with this entry",
-                        record.phase
-                    );
-                    let help = match record.phase {
-                        Phase::Failed => format!("it goes free, and {name} may get another one"),
-                        _ => format!(
-                            "{name} keeps it and the mark comes back; to free it: \
-                             `edeploy-server release {name}`"
-                        ),
-                    };
-                    let finding = cmdb.warning(Code::CheckUsed, position, message);
-                    findings.push((position, finding.with_help(help)));
-                }
-                Found::Gone => {
-                    let position = holding.position.min(cmdb.len().saturating_sub(1));
-                    let message =
-                        format!("the entry of {name}, which is {}, is gone", record.phase);
-                    let finding = cmdb.warning(Code::CheckUsed, position, message);
-                    let help = format!("put it back, or `edeploy-server release {name}`");
-                    findings.push((position, finding.with_help(help)));
-                }
-            }
-        }
-        for (position, entry) in cmdb.entries().enumerate() {
-            if entry.is_used() && !held.contains(&position) {
-                let message = "it carries the mark `used`, and no machine on record holds it";
-                let finding = cmdb.warning(Code::CheckUsed, position, message.to_owned());
-                let help = "remove the mark if it is free; a machine that the entry names by MAC, \
-                            serial or UUID gets it as it is";
-                findings.push((position, finding.with_help(help)));
-            }
-        }
-        findings.sort_by_key(|(position, _)| *position);
-        findings.into_iter().take(MOST).map(|(_, finding)| finding).collect()
-    }
-
     /// Compares the CMDB of a profile, as it was just read, with the machines that hold its
     /// entries. The changes are to be applied like any others; no changes: nothing to do.
     pub fn reconcile(&self, profile: &Name, now: Seconds) -> Decision {
@@ -109,7 +47,7 @@ impl World {
 }
 
 /// Where each entry stands, by its content.
-fn places_of(cmdb: &Cmdb) -> BTreeMap<String, usize> {
+pub(super) fn places_of(cmdb: &Cmdb) -> BTreeMap<String, usize> {
     let entries: Vec<Entry> = cmdb.entries().collect();
     let contents = entries.iter().enumerate().rev();
     contents.map(|(position, entry)| (content(entry), position)).collect()
@@ -119,7 +57,7 @@ fn content(entry: &Entry) -> String {
     format!("{:?}", entry.fields)
 }
 
-fn find(cmdb: &Cmdb, places: &BTreeMap<String, usize>, holding: &Holding) -> Found {
+pub(super) fn find(cmdb: &Cmdb, places: &BTreeMap<String, usize>, holding: &Holding) -> Found {
     if let Some(position) = places.get(&content(&holding.after)) {
         return Found::Same(*position);
     }
