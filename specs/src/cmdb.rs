@@ -132,9 +132,21 @@ impl Cmdb {
 
     fn mark_all(&mut self) {
         let mut marks = Marks::default();
-        for (position, entry) in self.entries().enumerate() {
-            let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
-            marks.add(position, entry.is_used(), hash);
+        match &self.source {
+            // No entry is made: only the values that entries are looked up by.
+            Source::Generated { generator, .. } => {
+                let used = generator.has(USED);
+                for position in 0..generator.len() {
+                    let text = |key: &str| generator.value(position, key).map(|it| it.as_text());
+                    marks.add(position, used, hash(&self.keys, text));
+                }
+            }
+            Source::List { .. } => {
+                for (position, entry) in self.entries().enumerate() {
+                    let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
+                    marks.add(position, entry.is_used(), hash);
+                }
+            }
         }
         self.keep(marks);
     }

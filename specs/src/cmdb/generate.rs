@@ -144,6 +144,11 @@ impl Generator {
         })
     }
 
+    /// Whether the entries have this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.columns.iter().any(|column| column.key == key)
+    }
+
     /// The value of one key in entry number `position`.
     pub fn value(&self, position: usize, key: &str) -> Option<Value> {
         let column = self.columns.iter().find(|column| column.key == key)?;
@@ -252,7 +257,7 @@ impl Numbers {
                 } else {
                     range.first - position
                 };
-                text.push_str(&format!("{number:0width$}", width = range.width));
+                push_number(text, number, range.width);
                 return;
             }
             position -= range.length();
@@ -264,6 +269,19 @@ impl Range {
     fn length(&self) -> u64 {
         self.first.abs_diff(self.last) + 1
     }
+}
+
+/// Appends a number, with zeros before it up to `width` digits: `write!` does the same in several
+/// times as long, and a hall has some hundred thousand of them.
+fn push_number(text: &mut String, mut number: u64, width: usize) {
+    let mut digits = ['0'; MOST_DIGITS + 2];
+    let mut first = digits.len();
+    while number > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] = char::from(b'0' + (number % 10) as u8);
+        number /= 10;
+    }
+    text.extend(&digits[first.min(digits.len() - width)..]);
 }
 
 /// A text with a range somewhere: the first group of ranges varies, everything else stays.
@@ -425,6 +443,22 @@ mod tests {
         assert_eq!(of("1-1000001".into()), Err(GenerateError::TooMany { entries: 1_000_001 }));
         assert!(matches!(of("1-99999999999999999999".into()), Err(GenerateError::Number { .. })));
         assert_eq!(of("0-255.0-255.0-255.0-255".into()).map_err(|error| error.index()), Err(None));
+    }
+
+    #[test]
+    fn numbers_are_padded_up_to_their_width() {
+        for (number, width, expected) in [
+            (0, 0, "0"),
+            (7, 3, "007"),
+            (1234, 3, "1234"),
+            (999_999_999_999_999_999, 18, "999999999999999999"),
+            (1, 18, "000000000000000001"),
+            (u64::MAX, 0, "18446744073709551615"),
+        ] {
+            let mut text = "h".to_owned();
+            push_number(&mut text, number, width);
+            assert_eq!(text, format!("h{expected}"));
+        }
     }
 
     #[test]
