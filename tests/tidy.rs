@@ -31,9 +31,9 @@ const SPECS: &[(&str, &str)] = &[
     ("plan", "value units facts configure"),
     ("event", "plan"),
     ("upgrade", "units"),
-    ("wire", "units plan event"),
-    // `wire` for the one set of RON options.
-    ("configure", "value diagnostic facts wire"),
+    ("dialect", ""),
+    ("wire", "units plan event dialect"),
+    ("configure", "value diagnostic facts dialect"),
     ("catalog", "value units diagnostic literal lang configure"),
     ("machine", "value units facts cmdb event"),
     ("secret", "value facts cmdb plan machine"),

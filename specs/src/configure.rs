@@ -17,7 +17,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::wire::ron_options;
+use crate::dialect::ron_options;
 use places::Places;
 pub use places::is_python;
 

@@ -264,7 +264,8 @@ enum Command {
         after_help = "Example:\n  edeploy-server generate \"generate({'ip': '10.0.0.1-9'})\""
     )]
     Generate {
-        /// A call of `generate`, or a list of mappings
+        /// A call of `generate`, a list of mappings, or a CMDB file
+        #[arg(value_name = "EXPR")]
         expression: String,
         /// One JSON list
         #[arg(long)]
@@ -368,7 +369,15 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             Ok(if verdict.matched { Outcome::Done } else { Outcome::No })
         }
         Command::Generate { expression, json } => {
-            let entries = match_cmd::entries(&expression)?;
+            // No expression is the name of a file that is there.
+            let entries = match Path::new(&expression).is_file() {
+                true => {
+                    let text = std::fs::read_to_string(&expression)
+                        .with_context(|| format!("cannot read {expression}"))?;
+                    match_cmd::entries(&expression, &text)?
+                }
+                false => match_cmd::entries("EXPR", &expression)?,
+            };
             let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
             print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
             Ok(Outcome::Done)

@@ -137,7 +137,7 @@ impl Effort {
 fn renamed(lines: &[Columns], from: &str, to: &str) -> Vec<Columns> {
     let (from, to) = (variable(from), variable(to));
     let rename = |column: &Value| if *column == from { to.clone() } else { column.clone() };
-    lines.iter().map(|line| line.each_ref().map(|column| rename(column))).collect()
+    lines.iter().map(|line| line.each_ref().map(rename)).collect()
 }
 
 /// A spec made harder in every way there is here; `facts` says which keys a machine has.

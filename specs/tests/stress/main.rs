@@ -1,7 +1,6 @@
 //! No list of real data, nor one made from it, runs into the budget.
 #![expect(clippy::disallowed_methods, reason = "tests read their fixtures")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "the hardest are for people to look at")]
 
 mod hard_lists;
 
