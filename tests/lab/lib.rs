@@ -3,6 +3,7 @@
 //!
 //! Reading order: [`vm`] (a machine), [`boot_files`] (what it fetches), [`services`] (whom it
 //! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder),
+//! [`scratch`] (where that folder lies),
 //! [`installation`] (a machine installs and boots there), [`proof`] and [`books`] (what is asked
 //! of it and of the server afterwards), [`upload`] (a machine that never was), [`disk`] and [`ssh`]
 //! (how to look), [`storm`] and [`bench`] (the server under load), [`process`] (the door
@@ -18,6 +19,7 @@ pub mod needs;
 pub mod process;
 pub mod proof;
 pub mod props;
+pub mod scratch;
 pub mod services;
 pub mod site;
 pub mod ssh;
