@@ -24,18 +24,18 @@ pub(super) fn fetch(url: &str, folder: &str) -> Cmd {
     Cmd::new(Tool::Rsync, &args).why(format!("fetch {url}"))
 }
 
-/// Asks for the sizes of a tree and transfers nothing. `folder` need not exist.
+/// Asks for the names of all files of a tree and for their size, and transfers nothing. `folder`
+/// need not exist.
 pub(super) fn measure(url: &str, folder: &str) -> Cmd {
-    let args = ["-aH", "--dry-run", "--stats", STALLED, CONNECT, url, folder];
+    let args = ["-aH", "--dry-run", "--out-format=%n", "--stats", STALLED, CONNECT, url, folder];
     Cmd::new(Tool::Rsync, &args).why(format!("find {url}"))
 }
 
-/// The bytes of all files, each of several hard links counted once, from the output of
-/// [`measure`]: what [`bytes_done`] arrives at.
-pub(super) fn total_size(stats: &str) -> Option<u64> {
-    let line =
-        stats.lines().find_map(|line| line.trim().strip_prefix("Total transferred file size:"))?;
-    number(line.trim().strip_suffix("bytes")?)
+/// The bytes of all files, each of several hard links counted once, from the line of [`measure`]
+/// that has them: what [`bytes_done`] arrives at.
+pub(super) fn total_size(line: &str) -> Option<u64> {
+    let size = line.strip_prefix("Total transferred file size:")?;
+    number(size.trim().strip_suffix("bytes")?)
 }
 
 /// The bytes done, from a line of `--info=progress2`.
@@ -69,9 +69,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_from_stats() {
-        let stats =
-            "Total file size: 3,100,016 bytes\nTotal transferred file size: 3,000,003 bytes\n";
-        assert_eq!(total_size(stats), Some(3_000_003));
-        assert_eq!(total_size("nothing"), None);
+        for (line, bytes) in [
+            ("Total transferred file size: 3,000,003 bytes", Some(3_000_003)),
+            ("Total file size: 3,100,016 bytes", None),
+            ("boot/vmlinuz", None),
+        ] {
+            assert_eq!(total_size(line), bytes, "{line}");
+        }
     }
 }
