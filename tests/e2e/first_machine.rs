@@ -17,12 +17,12 @@ use lab::proof::{Promise, prove};
 use lab::services::free_port;
 use lab::site::{Overrides, Site};
 use lab::ssh::Login;
-use lab::vm::{Forward, Machine};
+use lab::vm::{Console, Forward, Machine};
 use specs::facts::Firmware;
 
 use crate::on_a_site;
 
-/// How long the server stays away at first.
+/// How long the server stays away after it was first asked.
 const ABSENCE: Duration = Duration::from_secs(60);
 
 /// From power-on to the upload, and from power-on to the tree.
@@ -59,6 +59,8 @@ fn installs_once_the_server_is_there(
 ) -> Result<(Installation, Service)> {
     std::thread::scope(|scope| {
         let installation = scope.spawn(|| install(site, machine, "install"));
+        let mut console = Console::new(&machine.console("install"));
+        console.expect("attempt 1: ", UPLOAD_DEADLINE, || Ok(true), |_| {})?;
         std::thread::sleep(ABSENCE);
         let server = site.start_server()?;
         let installation = installation.join().unwrap_or_else(|panic| resume_unwind(panic))?;

@@ -200,7 +200,8 @@ impl Machine {
         Ok(Vm { console: Console::new(&self.console(run)), qemu })
     }
 
-    fn console(&self, run: &str) -> PathBuf {
+    /// What it writes to its serial port in one run.
+    pub fn console(&self, run: &str) -> PathBuf {
         self.directory.join(format!("{run}.console"))
     }
 

@@ -1,13 +1,14 @@
 //! What the role tree on the server is: how large, and whether a disk with it would boot.
 //!
-//! Both are answered by one run of rsync that names every file and transfers none. It is asked
-//! before anything else of the machine's own is looked at, as a step of its own: how long it
-//! takes is the server's affair. What its answer is good for, [`super::preflight`] decides.
+//! Asked before the machine itself is looked at, as a step of its own: how long it takes is the
+//! server's affair. One run of rsync transfers nothing and tells the size; another one names the
+//! few files that decide whether a machine starts, since to read the names of all files costs
+//! more than a second connection. What to make of the answers, [`super::preflight`] decides.
 
 use specs::plan::{Action, BootTarget, Plan};
 
 use super::{Executor, Installation, preflight::PreflightError, rsync};
-use crate::world::SEARCH_PATH;
+use crate::world::{Cmd, SEARCH_PATH};
 
 /// What a tree holds of what a machine starts by.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,23 +31,36 @@ pub(super) fn look(
     }
     let url = installation.origin.tree_url(&plan.role);
     let folder = format!("{}/", installation.target.display());
+    let mut ask = |cmd: Cmd| {
+        let answer = executor.runner.run(&cmd);
+        answer.map_err(|source| PreflightError::Source { url: url.clone(), source })
+    };
+    let stats = ask(rsync::measure(&url, &folder))?.stdout;
+    let names = ask(rsync::list(&url, &wanted()))?.stdout;
+    let Some(size) = rsync::total_size(&stats) else {
+        let printed = stats.trim().chars().take(200).collect();
+        return Err(PreflightError::Unmeasured { url, printed });
+    };
     let platform = platform(plan);
     let mut boots = Boots::default();
-    let mut size = None;
-    let mut beginning = String::new();
-    let asked = executor.runner.run_streaming(&rsync::measure(&url, &folder), &mut |line| {
-        boots.see(line, platform);
-        size = rsync::total_size(line).or(size);
-        if beginning.is_empty() {
-            beginning = line.trim().chars().take(200).collect();
-        }
-    });
-    asked.map_err(|source| PreflightError::Source { url: url.clone(), source })?;
-    let Some(size) = size else {
-        return Err(PreflightError::Unmeasured { url, printed: beginning });
-    };
+    names.lines().filter_map(rsync::listed).for_each(|path| boots.see(path, platform));
     let missing = boots.missing(platform);
     if missing.is_empty() { Ok(size) } else { Err(PreflightError::Unbootable { url, missing }) }
+}
+
+/// Patterns of the paths that [`Boots::see`] wants to see.
+fn wanted() -> Vec<String> {
+    let programs = SEARCH_PATH.split(':').flat_map(|folder| {
+        ["install", "mkconfig"].map(|action| format!("{folder}/grub*-{action}"))
+    });
+    let files = [
+        "/boot/vmlinuz*",
+        "/boot/kernel-*",
+        "/vmlinuz*",
+        "/usr/lib/grub/*/modinfo.sh",
+        "/usr/share/grub2/*/modinfo.sh",
+    ];
+    programs.chain(files.map(str::to_owned)).collect()
 }
 
 /// What GRUB calls the way in which the planned machine starts.
