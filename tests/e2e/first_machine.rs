@@ -183,8 +183,9 @@ fn reinstall_installs_once(site: &Site, machine: &Machine) -> Result<()> {
     let installation = install(site, machine, "reinstall")?;
     println!("{}", installation.table());
     let own = installation.agents_own();
-    // Under 2 s on idle cores; here other machines are emulated beside it.
-    ensure!(own < 3.0, "the agent itself took {own:.2} s:\n{}", installation.table());
+    // Under 2 s on idle cores; here other machines are emulated beside it, on a machine that may
+    // have more to do. The figure itself is in the table above.
+    ensure!(own < 6.0, "the agent itself took {own:.2} s:\n{}", installation.table());
     let books = Books::read(site)?;
     ensure!(field(books.entry_of(&machine.mac)?, "hostname")? == "host03", "{books:?}");
     ensure!(books.left == left, "the count went from {left:?} to {:?}", books.left);
