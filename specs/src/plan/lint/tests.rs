@@ -136,7 +136,9 @@ fn partitions_lie_within_the_disk_one_after_the_other() {
     check(|plan| partitions(plan, "/dev/vdb")[1].active = true, "only an MBR has an active");
     check(
         |plan| {
-            partitions(plan, "/dev/vdb").iter_mut().for_each(|partition| partition.active = true)
+            for partition in partitions(plan, "/dev/vdb") {
+                partition.active = true;
+            }
         },
         "two partitions are marked active",
     );
