@@ -252,7 +252,7 @@ fn is_root(path: &str) -> bool {
         }
         [_, "src", "lib.rs" | "main.rs"] | [_, "src", "bin", _] => true,
         [_, "build.rs"] | [_, "tests" | "benches" | "examples", _] => true,
-        [_, "tests", _, "main.rs"] => true,
+        [_, "tests" | "benches", _, "main.rs"] => true,
         _ => false,
     }
 }
