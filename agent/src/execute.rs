@@ -42,6 +42,7 @@ pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
 pub(crate) use tree::{CONF, RECORDS};
 
+use crate::archive::ArchiveError;
 use crate::chain;
 use crate::world::{CmdError, Root, Runner};
 
@@ -142,6 +143,9 @@ pub enum StepError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree could not be fetched, verified or unpacked.
+    #[error("cannot fetch the role tree")]
+    Archive(#[source] ArchiveError),
     /// The kernel refused something.
     #[error(transparent)]
     System(#[from] SystemError),

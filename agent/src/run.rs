@@ -384,6 +384,7 @@ pub fn origin(options: &AgentOptions) -> Origin {
         rsync_host: options.rsync.host.clone(),
         rsync_port: options.rsync.port,
         rsync_path: options.rsync.path.clone(),
+        archives: options.archives.clone(),
     }
 }
 

@@ -15,7 +15,8 @@ use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
 use super::rsync;
 use super::system::{SystemCall, SystemError};
-use super::{Executor, Installation, StepError, operations, release};
+use super::{Executor, Installation, StepError, operations, release, tree};
+use crate::archive::{self, ArchiveError};
 use crate::world::{Cmd, CmdError, Program, Root, Tool, missing_tools};
 
 /// What stands between the plan and the machine.
@@ -101,6 +102,9 @@ pub enum PreflightError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree cannot be had, or not be verified.
+    #[error("the role tree cannot be fetched")]
+    Archive(#[source] ArchiveError),
     /// rsync did not say how large the role tree is.
     #[error("the size of role tree `{url}` is not in what rsync printed: {printed}")]
     Unmeasured {
@@ -285,7 +289,8 @@ fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightErr
     claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })
 }
 
-/// Asks the rsync daemon for the role, and whether it can fit.
+/// Asks the rsync daemon, or the web server, for the role, and whether it can fit. Returns what
+/// progress counts up to: the bytes of the tree, or of its archive.
 fn measure(
     executor: &mut Executor<'_>,
     installation: &Installation<'_>,
@@ -295,6 +300,14 @@ fn measure(
     let fetches = |step: &plan::Step| matches!(step.action, Action::FetchTree { .. });
     if !plan.steps.iter().any(fetches) {
         return Ok(0);
+    }
+    if let Some(Op::Unpack(fetch)) = tree::fetch(installation, &plan.role).first() {
+        let archive::Found { url, bytes, unpacked } =
+            fetch.look().map_err(PreflightError::Archive)?;
+        // What gzip has packed is larger than the archive; by how much nobody knows.
+        let (needed, room) = (needed(unpacked.unwrap_or(bytes)), room(plan));
+        let fits = needed <= room;
+        return if fits { Ok(bytes) } else { Err(PreflightError::TooLarge { url, needed, room }) };
     }
     let folder = format!("{}/", installation.target.display());
     let answer = executor.runner.run(&rsync::measure(&url, &folder));

@@ -78,6 +78,7 @@ fn origin() -> Origin {
         rsync_host: "10.0.2.2".to_owned(),
         rsync_port: 1515,
         rsync_path: "install".to_owned(),
+        archives: None,
     }
 }
 

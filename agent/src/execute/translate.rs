@@ -39,6 +39,7 @@ pub fn operations(installation: &Installation<'_>, step: &Step) -> Vec<Op> {
     for op in &mut ops {
         match op {
             Op::Run(cmd) | Op::Fetch(cmd) => cmd.deadline = deadline,
+            Op::Unpack(fetch) => fetch.deadline = deadline,
             Op::RunFirst(cmds) => cmds.iter_mut().for_each(|cmd| cmd.deadline = deadline),
             _ => {}
         }

@@ -2,6 +2,7 @@
 //! that an admin runs in it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use specs::plan::{Action, BootTarget, Command, File, Plan, Role};
 
@@ -10,6 +11,7 @@ use super::redact::redact;
 use super::system::SystemCall;
 use super::translate::inside;
 use super::{Installation, rsync};
+use crate::archive;
 use crate::assignments;
 use crate::world::{Cmd, Program};
 
@@ -22,7 +24,20 @@ pub(crate) const RECORDS: &str = "/var/log/edeploy";
 /// What a chroot needs to see of the machine around it.
 const BOUND: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
+/// After a connection to the server of archives has broken.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
 pub(super) fn fetch(installation: &Installation<'_>, role: &Role) -> Vec<Op> {
+    if let Some(urls) = installation.origin.archive_urls(role) {
+        let folder = installation.target.clone();
+        let deadline = Cmd::DEADLINE;
+        return vec![Op::Unpack(archive::Fetch {
+            urls,
+            folder,
+            deadline,
+            first_pause: FIRST_PAUSE,
+        })];
+    }
     let folder = format!("{}/", installation.target.display());
     vec![Op::Fetch(rsync::fetch(&installation.origin.tree_url(role), &folder))]
 }
