@@ -349,6 +349,9 @@ mod tests {
         let mut header = Header::new_gnu();
         header.set_size(3);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_cksum();
         builder.append_data(&mut header, "file", &b"abc"[..]).unwrap();
         let whole = builder.into_inner().unwrap();
