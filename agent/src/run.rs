@@ -29,7 +29,7 @@ use crate::detect;
 use crate::drivers;
 use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
-use crate::link::{Link, LinkError};
+use crate::link::{Keepers, Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
 use crate::report::{Console, INSTALL_LOG, since_boot};
 use crate::world::{CmdError, RealRunner, Root};
@@ -142,7 +142,7 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
             drivers::load(&mut RealRunner, &root, console).map(|detail| ((), detail))
         })
         .map_err(RunError::Drivers)?;
-    console
+    let leases = console
         .step("network", || bring_up_network(&root, console, &options))
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
@@ -157,7 +157,8 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
+    let console = console.clone();
+    Ok((Machine { root, options, facts, client, console, _leases: leases }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
@@ -171,9 +172,10 @@ fn bring_up_network(
     root: &Root,
     console: &Console,
     options: &AgentOptions,
-) -> Result<((), String), LinkError> {
+) -> Result<(Keepers, String), LinkError> {
     let link = Link { root, runner: &|| Box::new(RealRunner), console, sleep: &std::thread::sleep };
-    link.up(options).map(|addresses| ((), addresses))
+    let network = link.up(options)?;
+    Ok((Keepers::start(RealRunner, root, console, &network.leases), network.to_string()))
 }
 
 fn name_missing_firmware(console: &Console) {
@@ -217,6 +219,8 @@ struct Machine {
     facts: Facts,
     client: Client,
     console: Console,
+    /// Renewed as long as this lives: to the last report.
+    _leases: Keepers,
 }
 
 impl Machine {

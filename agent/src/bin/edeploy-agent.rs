@@ -144,7 +144,7 @@ fn text_of(command: Command) -> anyhow::Result<String> {
                 })
                 .collect();
             lease::record_event(&Root::system(), &event, &variables)?;
-            Ok(String::new())
+            Ok(format!("{}{event}\n", lease::EVENT_MARK))
         }
         Command::Run => unreachable!("main runs it"),
     }
