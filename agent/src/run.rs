@@ -137,6 +137,9 @@ fn warm_random_numbers() {
 fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
+    if options.verbose {
+        console.show_commands();
+    }
     console
         .step("drivers", || {
             drivers::load(&mut RealRunner, &root, console).map(|detail| ((), detail))
@@ -350,7 +353,9 @@ impl Machine {
 
     fn load_kernel(&self, root: &Uuid) -> Result<(), boot_installed::BootError> {
         self.console.step("kernel of the installed system", || {
-            let entry = boot_installed::load(&mut RealRunner, &mut LinuxSystem, &self.root, root)?;
+            let (runner, system) = (&mut RealRunner, &mut LinuxSystem);
+            let kernel = self.options.kexec_kernel.as_deref();
+            let entry = boot_installed::load(runner, system, &self.root, root, kernel)?;
             Ok(((), entry.kernel))
         })
     }
