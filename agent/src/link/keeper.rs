@@ -231,11 +231,14 @@ mod tests {
     use crate::report::testing::console;
     use crate::world::Output;
 
+    /// An event, and the address that is recorded before it is told.
+    type Told = (&'static str, Option<&'static str>);
+
     /// A `udhcpc` that tells these leases one after another and ends; other commands succeed.
     #[derive(Clone)]
     struct Client {
         root: Root,
-        events: Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>,
+        events: Arc<Mutex<Vec<Told>>>,
         transcript: Arc<Mutex<Vec<String>>>,
         told: mpsc::Sender<()>,
     }
