@@ -33,6 +33,7 @@ struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Group {
     Boot,
+    Upgrade,
 }
 
 /// The sum so far.
@@ -80,6 +81,9 @@ fn main() -> ExitCode {
     tests(&mut count, "crates", &["--workspace", "--exclude", "lab"]);
     tests(&mut count, "harness", &["-p", "lab", "--lib", "--bins", "--test", "tidy"]);
     check(&mut count, "everything a machine boots", || Artifacts::build().map(|_| true));
+    check(&mut count, "the versions it is upgraded to", || {
+        Artifacts::locate().build_next_versions().map(|()| true)
+    });
     tests(&mut count, "end to end", &["-p", "lab", "--test", "e2e"]);
     if let Some(group) = options.all {
         let group = group.to_possible_value().map(|value| value.get_name().to_owned());
