@@ -49,7 +49,7 @@ struct Entry {
 }
 
 /// The entry that is booted when nobody touches a key.
-pub(super) fn default_entry(text: &str) -> Result<BootEntry, GrubError> {
+pub(crate) fn default_entry(text: &str) -> Result<BootEntry, GrubError> {
     let entries = entries(text);
     let entry = match default_value(text) {
         None => entries.first().ok_or(GrubError::NoEntry)?,
