@@ -10,6 +10,7 @@ mod nothing_written;
 mod role_trees;
 mod static_agent;
 mod uefi;
+mod upgrades;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
