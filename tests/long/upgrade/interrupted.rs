@@ -8,6 +8,7 @@ use lab::artifacts::{Artifacts, NEXT_VERSIONS};
 use lab::installation::shut_down;
 use lab::installed::Installed;
 use lab::process::{Lifetime, wait_until};
+use lab::scratch::Scratch;
 use lab::site::{Overrides, Ports, Site};
 
 /// From a restart of the emulated machine to the end of what its boot begins.
@@ -27,7 +28,7 @@ fn the_next_boots_finish_what_a_power_cut_interrupted() {
     let run = || -> Result<()> {
         let artifacts = Artifacts::locate();
         artifacts.check_next_versions()?;
-        let scratch = tempfile::tempdir_in(artifacts.cache.join("lab"))?;
+        let scratch = Scratch::new(&artifacts.cache.join("lab"), "interrupted")?;
         let (ports, overrides) = (Ports::free()?, Overrides::default());
         let site = Site::new(scratch.path(), &artifacts, ports, &overrides, Lifetime::Scoped)?;
         let _server = site.start_server()?;
