@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use specs::units::Uuid;
 
+pub(crate) use grub::entry as boot_entry;
 pub use grub::{BootEntry, GrubError};
 
 use crate::execute::{System, SystemCall, SystemError};
@@ -20,7 +21,7 @@ use crate::world::{Cmd, CmdError, Root, Runner, Tool};
 const FOLDER: &str = "/mnt/installed";
 
 /// Where the configuration may be, in either distribution's way.
-const CONFIGS: [&str; 2] = ["/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"];
+pub(crate) const CONFIGS: [&str; 2] = ["/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"];
 
 /// Why the installed system cannot be booted this way.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@
 //! Which renames of step 5 have been done is seen from inode numbers, so every step can be
 //! repeated from any point: that is all that [`recover`] does.
 
+mod boot_menu;
 mod commands;
 mod edges;
 mod error;
@@ -53,5 +54,6 @@ pub use inquiry::{Inquiry, Needs};
 pub use journal::{Failpoint, Phase};
 pub use recover::Resumed;
 pub use report::{LocalEdit, Report, Space};
+pub use rollback::RolledBack;
 pub use upgrade::Outcome;
-pub use verify::Verified;
+pub use verify::{Verified, note_own};

@@ -8,6 +8,7 @@ mod upgrade_site;
 use std::fs;
 
 use agent::host::{Failpoint, Resumed, UpgradeError};
+use specs::upgrade::Kernel;
 use upgrade_site::{Site, Tree, ready, run};
 
 /// What version 2.0 changes in most of these tests: some of everything.
@@ -117,15 +118,127 @@ fn only_what_changes_is_fetched() {
         },
     );
     site.upgrade().unwrap();
-    let log = fs::read_to_string(site.daemon_log()).unwrap();
-    let sent: u64 = log
-        .lines()
-        .filter(|line| line.contains(" send ") && !line.contains(".manifest"))
-        .filter_map(|line| {
-            line.split(" send ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
-        })
-        .sum();
-    assert!((100_000..101_000).contains(&sent), "{sent} bytes were sent: {log}");
+    let sent = site.bytes_sent();
+    assert!((100_000..101_000).contains(&sent), "{sent} bytes were sent");
+    site.check_clean("2.0");
+}
+
+#[test]
+fn after_a_server_died_in_the_middle_only_the_rest_is_fetched() {
+    if !ready() {
+        return;
+    }
+    const SIZE: usize = 100_000;
+    let file = |number: u8| format!("usr/share/many/{number:02}");
+    let mut site = Site::new(
+        |_| {},
+        |tree| {
+            for number in 0..40 {
+                // Each another content, and none that rsync could make smaller.
+                let hash =
+                    |block: u32| blake3::hash(&[&[number][..], &block.to_le_bytes()].concat());
+                let bytes: Vec<u8> =
+                    (0..).flat_map(|block| *hash(block).as_bytes()).take(SIZE).collect();
+                tree.write(&file(number), "");
+                fs::write(tree.at(&file(number)), bytes).unwrap();
+            }
+        },
+    );
+    site.check_clean("1.0");
+    // Four megabytes would take two seconds: it is dead long before.
+    site.restart_daemon(&["--bwlimit=2000"]);
+    let killer = site.daemon_killer(&file(9));
+    let error = site.upgrade().unwrap_err();
+    killer.join().unwrap();
+    assert!(matches!(error, UpgradeError::Command { .. }), "{error}");
+    site.check_clean("1.0");
+    let host = site.host();
+    assert!(!host.exists(".edeploy/1") && !host.exists("usr/share/many"));
+
+    let is_there = |number: &u8| {
+        let found = fs::metadata(host.at(&format!(".edeploy/fetched/{}", file(*number))));
+        found.is_ok_and(|found| found.len() == SIZE as u64)
+    };
+    let (there, sent) = ((0..40).filter(is_there).count(), site.bytes_sent());
+    assert!((10..40).contains(&there), "{there} files are there");
+    site.restart_daemon(&[]);
+    site.upgrade().unwrap();
+    site.check_clean("2.0");
+    let (fetched, missing) = (site.bytes_sent() - sent, (40 - there as u64) * SIZE as u64);
+    assert!(fetched <= missing + missing / 100, "{fetched} bytes for {missing} that were missing");
+    assert!(!host.exists(".edeploy/fetched"), "nothing is left of it");
+}
+
+#[test]
+fn the_boot_menu_names_a_kernel_that_is_there_at_every_moment() {
+    if !ready() {
+        return;
+    }
+    let kernel = |tree: &Tree, release: &str| {
+        tree.write(&format!("boot/vmlinuz-{release}"), "kernel\n");
+        tree.write(&format!("usr/lib/modules/{release}/a.ko"), "module\n");
+    };
+    let menu = |release: &str| {
+        format!("menuentry 'D' {{\n\tlinux /boot/vmlinuz-{release} root=UUID=x ro\n}}\n")
+    };
+    let mut site = Site::new(
+        |tree| ["6.0", "6.1"].into_iter().for_each(|release| kernel(tree, release)),
+        |tree| kernel(tree, "6.2"),
+    );
+    // One kernel runs, the next boot starts another; both are gone from the new version.
+    site.running = Some(Kernel("6.0".to_owned()));
+    let host = site.host();
+    host.write("boot/grub/grub.cfg", &menu("6.1"));
+    host.mode("boot/grub/grub.cfg", 0o400);
+    let post = format!("#!/bin/sh\necho \"{}\" > /boot/grub/grub.cfg\nexit 100\n", menu("6.2"));
+    site.edge("post", &post);
+    let bootable = |when: &str| {
+        let text = host.read("boot/grub/grub.cfg");
+        let release = text.split("vmlinuz-").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        assert!(host.exists(&format!("boot/vmlinuz-{release}")), "{when}: no {release}");
+        release
+    };
+    let snapshot = site.snapshot();
+    for back in [false, true] {
+        for point in (0..).step_by(3) {
+            if back {
+                site.failpoint = Failpoint::Never;
+                site.upgrade().unwrap();
+            }
+            site.failpoint = Failpoint::stop_at(point);
+            let done = if back { site.rollback().map(drop) } else { site.upgrade().map(drop) };
+            bootable(&format!("back: {back}, stopped at {point}"));
+            if done.is_ok() {
+                break;
+            }
+            site.restore(&snapshot);
+        }
+        assert_eq!(bootable("done"), if back { "6.1" } else { "6.2" });
+        site.failpoint = Failpoint::Never;
+        assert_eq!(site.recorded(), if back { "1.0" } else { "2.0" });
+        site.check_clean_but(&["boot/grub"]);
+        if !back {
+            site.restore(&snapshot);
+        }
+    }
+    assert_eq!(host.read("boot/grub/grub.cfg"), menu("6.1"));
+}
+
+#[test]
+fn what_the_installation_put_beside_the_role_is_expected() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let host = site.host();
+    host.write("etc/motd.d/role", "web on web01\n");
+    host.write("var/lib/edeploy/1.0/manifest", &site.manifest("1.0").to_text());
+    agent::host::note_own(&agent::world::Root::new(&host.0)).unwrap();
+    site.check_clean("1.0");
+    host.write("etc/evil", "not from the installation\n");
+    site.check_clean_but(&["etc/evil"]);
+    host.remove("etc/evil");
+    site.upgrade().unwrap();
     site.check_clean("2.0");
 }
 

@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+pub use hooks::is_stoppable;
+
 use crate::units::Name;
 use crate::upgrade::{Entry, Manifest, TreePath};
 
@@ -64,8 +66,11 @@ const ADD_ONLY: &str = "\
 - *
 ";
 
-/// What the edge is called in remarks.
+/// What the edge is called in remarks; a version by itself when it leads nowhere.
 fn names(from: &Manifest, to: &Manifest) -> String {
+    if from.version == to.version {
+        return format!("{} {}", to.role, to.version);
+    }
     format!("{} from {} to {}", to.role, from.version, to.version)
 }
 

@@ -11,6 +11,7 @@ mod over_http;
 mod role_trees;
 mod static_agent;
 mod uefi;
+mod upgrades;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

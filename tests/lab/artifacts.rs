@@ -12,6 +12,8 @@ use crate::process::run_shown;
 pub const VERSION: &str = "D12-F.1.0.0";
 /// The role that the samples install.
 pub const ROLE: &str = "mysql";
+/// Its next versions, each with an edge from the one before: other packages, then another kernel.
+pub const NEXT_VERSIONS: [&str; 2] = ["D12-F.1.0.1", "D12-F.1.0.2"];
 /// What kernel and base initrd may weigh together.
 pub const BOOT_LIMIT: u64 = 40 << 20;
 
@@ -80,7 +82,7 @@ impl Artifacts {
         let artifacts = Artifacts::locate();
         let script = |name: &str| checkout().join("scripts").join(name).display().to_string();
         let path = |path: &Path| path.display().to_string();
-        let Artifacts { cache, agent, edeploy, install, .. } = &artifacts;
+        let Artifacts { cache, agent, .. } = &artifacts;
         let boot = cache.join("boot");
         std::fs::create_dir_all(&boot).with_context(|| format!("making `{}`", boot.display()))?;
 
@@ -92,13 +94,24 @@ impl Artifacts {
             let builder = target().join("debug/mkinitrd");
             run_shown(&path(&builder), ["build", "--agent", &path(agent), "--out", &path(&boot)])
         })?;
-        timed(&format!("role tree {VERSION}/{ROLE}"), || {
-            let (edeploy, install) = (path(edeploy), path(install));
-            let options = ["--edeploy", &edeploy, "--out", &install, "--version", VERSION, ROLE];
-            run_shown(&script("build-role"), options)
-        })?;
+        artifacts.build_role(VERSION)?;
         artifacts.check()?;
         Ok(artifacts)
+    }
+
+    /// Builds the versions that the installed one is upgraded to.
+    pub fn build_next_versions(&self) -> Result<()> {
+        NEXT_VERSIONS.into_iter().try_for_each(|version| self.build_role(version))
+    }
+
+    fn build_role(&self, version: &str) -> Result<()> {
+        timed(&format!("role tree {version}/{ROLE}"), || {
+            let script = checkout().join("scripts/build-role").display().to_string();
+            let (edeploy, install) =
+                (self.edeploy.display().to_string(), self.install.display().to_string());
+            let options = ["--edeploy", &edeploy, "--out", &install, "--version", version, ROLE];
+            run_shown(&script, options)
+        })
     }
 
     /// Fails, naming the file, when something is not there.
@@ -107,6 +120,20 @@ impl Artifacts {
         let all = [&self.agent, &self.edeploy, &self.server, &self.cgi, &self.kernel, &self.initrd];
         for path in all.into_iter().chain([&role]) {
             ensure!(path.exists(), "`{}` is not there; scripts/lab builds it", path.display());
+        }
+        Ok(())
+    }
+
+    /// As [`Artifacts::check`], and the next versions.
+    pub fn check_next_versions(&self) -> Result<()> {
+        self.check()?;
+        for version in NEXT_VERSIONS {
+            let role = self.install.join(version).join(ROLE);
+            ensure!(
+                role.exists(),
+                "`{}` is not there: scripts/build-role --version {version} {ROLE}",
+                role.display()
+            );
         }
         Ok(())
     }

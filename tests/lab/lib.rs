@@ -3,11 +3,11 @@
 //!
 //! Reading order: [`vm`] (a machine), [`boot_files`] (what it fetches), [`services`] (whom it
 //! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder), [`scratch`]
-//! (where that lies), [`installation`] (a machine installs and boots there), [`proof`] and
-//! [`books`] (what is asked of it and of the server afterwards), [`upload`] (a machine that never
-//! was), [`disk`], [`efi_variables`] and [`ssh`] (how to look), [`storm`] and [`bench`] (the server
-//! under load), [`process`] (the door to other programs), [`needs`] (what a test may ask of the
-//! machine it runs on).
+//! (where that lies), [`installation`] (a machine installs and boots there), [`installed`] (its
+//! further life), [`proof`] and [`books`] (what is asked of it and of the server afterwards),
+//! [`upload`] (a machine that never was), [`disk`], [`efi_variables`] and [`ssh`] (how to look),
+//! [`storm`] and [`bench`] (the server under load), [`process`] (the door to other programs),
+//! [`needs`] (what a test may ask of the machine it runs on).
 
 pub mod artifacts;
 pub mod bench;
@@ -16,6 +16,7 @@ pub mod boot_files;
 pub mod disk;
 pub mod efi_variables;
 pub mod installation;
+pub mod installed;
 pub mod needs;
 pub mod process;
 pub mod proof;

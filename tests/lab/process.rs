@@ -46,8 +46,18 @@ pub fn exit_code<A: Into<OsString>>(
     program: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Option<i32>> {
+    Ok(outcome(program, arguments)?.0)
+}
+
+/// Runs a program to its end, well or not: its exit code, `None` when a signal ended it, and what
+/// it wrote to its standard output and to its standard error.
+pub fn outcome<A: Into<OsString>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<(Option<i32>, String, String)> {
     let (_, output) = captured(program, arguments.into_iter().map(Into::into).collect())?;
-    Ok(output.status.code())
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
 }
 
 /// As [`run`], with the program's own output shown to whoever watches, on standard error.

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use specs::facts::Firmware;
 
-use crate::artifacts::{ROLE, VERSION};
-use crate::site::{PROFILE, UPGRADE};
+use crate::artifacts::{NEXT_VERSIONS, ROLE, VERSION};
+use crate::site::PROFILE;
 use crate::ssh::Login;
 
 /// What the machine shall be.
@@ -139,7 +139,8 @@ fn edeploy(login: &Login, _: &Promise) -> Result<String> {
         ensure!(answer == wanted, "`edeploy {command}` says `{answer}`, not `{wanted}`");
     }
     let list = login.run("edeploy list")?;
-    ensure!(list.contains(UPGRADE), "`edeploy list` does not know {UPGRADE}: {list}");
+    let [next, _] = NEXT_VERSIONS;
+    ensure!(list == next, "`edeploy list` does not know {next}: {list}");
     Ok(format!("{VERSION} {ROLE} {PROFILE}; list: {}", list.replace('\n', " ")))
 }
 

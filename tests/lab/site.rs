@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use specs::facts::Firmware;
 
-use crate::artifacts::{Artifacts, ROLE, VERSION, checkout};
+use crate::artifacts::{Artifacts, checkout};
 use crate::boot_files::{BootFiles, boot_file};
 use crate::process::{Lifetime, Service, run};
 use crate::scratch::ensure_room;
@@ -19,9 +19,6 @@ use crate::vm::{Accelerator, Boot, Bus, Disk, Machine};
 
 /// The profile of the samples.
 pub const PROFILE: &str = "vm";
-
-/// The version that the rsync daemon offers an upgrade to.
-pub const UPGRADE: &str = "D12-F.1.0.1";
 
 /// What differs from the samples.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +91,7 @@ impl Site {
         };
         site.write_configuration(overrides)?;
         site.share_role_trees()?;
-        site.offer_upgrade()?;
+        site.offer_upgrades()?;
         site.set_arguments("")?;
         Ok(site)
     }
@@ -148,13 +145,11 @@ impl Site {
         Ok(())
     }
 
-    /// Metadata of one upgrade from the installed version, for `edeploy list` to find.
-    fn offer_upgrade(&self) -> Result<()> {
-        let edge = self.directory.join("metadata").join(VERSION).join(ROLE).join(UPGRADE);
-        std::fs::create_dir_all(&edge).with_context(|| format!("making `{}`", edge.display()))?;
-        std::fs::write(edge.join("exclude"), "/etc\n/home\n/root\n/var\n")?;
-        std::fs::write(edge.join("add_only"), "- *\n")?;
-        Ok(())
+    /// The sample edges, for `edeploy list` to find and `edeploy upgrade` to follow.
+    fn offer_upgrades(&self) -> Result<()> {
+        let samples = checkout().join("scripts/roles/metadata/.");
+        run("cp", ["-r".into(), samples.into_os_string(), self.metadata().into_os_string()])
+            .map(drop)
     }
 
     /// Writes the boot files, with these arguments for the agent beside the lab's own, which are
@@ -176,6 +171,11 @@ impl Site {
     /// The folder of the boot files.
     pub fn tftp(&self) -> PathBuf {
         self.directory.join("tftp")
+    }
+
+    /// The folder of the edges: the `metadata` module of the rsync daemon.
+    pub fn metadata(&self) -> PathBuf {
+        self.directory.join("metadata")
     }
 
     /// A file of CONFIGDIR.
@@ -204,8 +204,7 @@ impl Site {
     /// Starts the rsync daemon.
     pub fn start_rsync_daemon(&self) -> Result<Service> {
         let install = self.directory.join("install");
-        let metadata = self.directory.join("metadata");
-        rsync_daemon(&self.directory, self.ports.rsync, &install, &metadata, self.lifetime)
+        rsync_daemon(&self.directory, self.ports.rsync, &install, &self.metadata(), self.lifetime)
     }
 
     /// Gives a command of the admin's, for example `["reinstall", "host03"]`.

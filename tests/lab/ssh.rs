@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::process::{run, wait_until};
+use crate::process::{outcome, run, wait_until};
 
 /// Makes the key pair of a lab, once; returns the private key. The public one lies beside it.
 pub fn key(directory: &Path) -> Result<PathBuf> {
@@ -28,6 +28,17 @@ pub struct Login {
     pub key: PathBuf,
     /// The port on 127.0.0.1 that leads to the machine's port 22.
     pub port: u16,
+}
+
+/// What a command there came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Its standard output, without the final newline.
+    pub said: String,
+    /// Its standard error, likewise.
+    pub complained: String,
 }
 
 impl Login {
@@ -59,6 +70,16 @@ impl Login {
         let mut arguments = self.arguments();
         arguments.push(command.to_owned());
         Ok(run("ssh", arguments)?.trim_end().to_owned())
+    }
+
+    /// Runs one command line there and tells its exit code and what it wrote, to standard output
+    /// and to standard error; no code when the connection ended before the command.
+    pub fn answer(&self, command: &str) -> Result<Answer> {
+        let mut arguments = self.arguments();
+        arguments.push(command.to_owned());
+        let (code, said, complained) = outcome("ssh", arguments)?;
+        // ssh says 255 of itself.
+        Ok(Answer { code: code.filter(|code| *code != 255), said, complained })
     }
 
     /// Waits until the machine lets us in.

@@ -43,6 +43,7 @@ const LAST_LINES: usize = 15;
 enum Group {
     Boot,
     Language,
+    Upgrade,
 }
 
 /// The sum so far.
@@ -90,6 +91,9 @@ fn main() -> ExitCode {
     run.tests("crates", &["--workspace", "--exclude", "lab"]);
     run.tests("harness", &["-p", "lab", "--lib", "--bins", "--test", "tidy"]);
     run.check("everything a machine boots", || Artifacts::build().map(|_| Ok(())));
+    run.check("the versions it is upgraded to", || {
+        Artifacts::locate().build_next_versions().map(|()| Ok(()))
+    });
     run.tests("end to end", &["-p", "lab", "--test", "e2e"]);
     if let Some(group) = options.all {
         let group = group.to_possible_value().map(|value| value.get_name().to_owned());

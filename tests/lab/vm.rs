@@ -117,7 +117,6 @@ impl Machine {
         }
         self.add_disks(&mut add);
         self.add_network(&mut add);
-        arguments.push("-no-reboot".into());
         arguments
     }
 
@@ -186,7 +185,7 @@ impl Machine {
         shown(QEMU, &self.arguments(accelerator, run))
     }
 
-    /// Switches it on.
+    /// Switches it on. It restarts by itself only when it is kept.
     pub fn start(&self, accelerator: Accelerator, run: &str, lifetime: Lifetime) -> Result<Vm> {
         std::fs::create_dir_all(&self.directory)
             .with_context(|| format!("making `{}`", self.directory.display()))?;
@@ -194,7 +193,11 @@ impl Machine {
             std::fs::copy(OVMF_VARIABLES, self.variables())
                 .with_context(|| format!("copying `{OVMF_VARIABLES}` (package ovmf)"))?;
         }
-        let arguments = self.arguments(accelerator, run);
+        let mut arguments = self.arguments(accelerator, run);
+        if lifetime == Lifetime::Scoped {
+            // Whoever watches it decides what it boots next.
+            arguments.push("-no-reboot".into());
+        }
         let log = self.directory.join(format!("{run}.qemu"));
         let qemu = Service::start(&self.name, QEMU, &arguments, &log, lifetime)?;
         Ok(Vm { console: Console::new(&self.console(run)), qemu })

@@ -1,3 +1,4 @@
 //! Role trees and installed hosts.
 
+mod interrupted;
 mod reproducible;

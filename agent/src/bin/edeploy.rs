@@ -1,10 +1,10 @@
 //! `edeploy`: the command line of an installed host. Parses, calls [`agent::host`], prints.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::host::{self, Failpoint, Host, Identity, Lock, Progress, Resumed, pkgmngr};
+use agent::host::{self, Failpoint, Host, Identity, Lock, Progress, Resumed, RolledBack, pkgmngr};
 use agent::tree::{self, Depth};
 use agent::world::{Cmd, Program, RealRunner, Root, Runner};
 use anyhow::Context;
@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use specs::units::Name;
-use specs::upgrade::Kernel;
+use specs::upgrade::{Kernel, TreePath};
 
 /// Exit code: the answer is no.
 const NO: u8 = 1;
@@ -102,9 +102,17 @@ enum Command {
         #[arg(long)]
         fast: bool,
     },
-    /// Goes back to the version before the last upgrade, offline.
+    /// Goes back to the version before the last upgrade, offline, and reboots this host when that
+    /// upgrade did.
+    ///
+    /// Services that run from files which change are restarted. Files that were edited since the
+    /// upgrade are kept below /var/lib/edeploy/kept.
     #[command(after_help = "Example:\n  edeploy rollback")]
-    Rollback,
+    Rollback {
+        /// Exit with 100 instead of rebooting.
+        #[arg(long)]
+        no_reboot: bool,
+    },
     /// Prints what this host is, and where it can go.
     #[command(after_help = "Example:\n  edeploy report --json")]
     Report,
@@ -195,13 +203,9 @@ fn answer(arguments: &Arguments) -> anyhow::Result<Answer> {
             }
         }
         Command::Verify { fast } => verify(&mut host, *fast),
-        Command::Rollback => {
+        Command::Rollback { no_reboot } => {
             let lock = host.lock()?;
-            let (version, kept) = host.rollback(&lock)?;
-            let kept: Vec<String> =
-                kept.iter().map(|path| format!("kept aside {path}\n")).collect();
-            let text = format!("{}the version is {version} again", kept.concat());
-            Ok(Answer::new(text, json!({ "version": version, "kept_aside": kept })))
+            rollback(&mut host, &lock, *no_reboot)
         }
         Command::ActivatePkgmngr => {
             let _lock = host.lock()?;
@@ -270,12 +274,7 @@ fn upgrade(
     no_reboot: bool,
 ) -> anyhow::Result<Answer> {
     let outcome = host.upgrade(lock, version)?;
-    let mut text = String::new();
-    if let Some(folder) = &outcome.kept_in {
-        for path in &outcome.kept_aside {
-            text.push_str(&format!("edited here, kept as {}/{path}\n", folder.display()));
-        }
-    }
+    let mut text = kept(outcome.kept_in.as_deref(), &outcome.kept_aside);
     text.push_str(&if outcome.from == outcome.version {
         format!("the version is {version}")
     } else {
@@ -286,6 +285,31 @@ fn upgrade(
         "kept_aside": outcome.kept_aside, "reboot": outcome.reboot,
     });
     reboot(host, Answer::new(text, json), outcome.reboot, no_reboot)
+}
+
+fn rollback(
+    host: &mut Host<'_, RealRunner, Bar>,
+    lock: &Lock,
+    no_reboot: bool,
+) -> anyhow::Result<Answer> {
+    let RolledBack { version, reboot: wanted, kept_aside, kept_in, restarted } =
+        host.rollback(lock)?;
+    let mut text = kept(kept_in.as_deref(), &kept_aside);
+    if !restarted.is_empty() {
+        text.push_str(&format!("restarted: {}\n", restarted.join(" ")));
+    }
+    text.push_str(&format!("the version is {version} again"));
+    let json = json!({
+        "version": version, "kept_aside": kept_aside, "restarted": restarted, "reboot": wanted,
+    });
+    reboot(host, Answer::new(text, json), wanted, no_reboot)
+}
+
+/// Lines for local edits that were replaced.
+fn kept(folder: Option<&Path>, paths: &[TreePath]) -> String {
+    let Some(folder) = folder else { return String::new() };
+    let line = |path: &TreePath| format!("edited here, kept as {}/{path}\n", folder.display());
+    paths.iter().map(line).collect()
 }
 
 fn resume(
@@ -328,12 +352,13 @@ fn reboot(
         return Ok(answer);
     }
     if no_reboot || !host.is_running_system() {
-        return Ok(Answer { code: REBOOT, ..answer });
+        let text = format!("{}; a reboot is wanted", answer.text);
+        return Ok(Answer { text, code: REBOOT, ..answer });
     }
     let program = Program::Named("systemctl".to_owned());
     let cmd = Cmd::of(program, &["--no-block", "reboot"]).why("start the new version");
-    host.runner.run(&cmd).context("the upgrade is done, but the reboot it needs does not begin")?;
-    Ok(answer)
+    host.runner.run(&cmd).context("all is done, but the reboot that it needs does not begin")?;
+    Ok(Answer { text: format!("{}; rebooting", answer.text), ..answer })
 }
 
 fn verify(host: &mut Host<'_, RealRunner, Bar>, fast: bool) -> anyhow::Result<Answer> {
@@ -384,9 +409,10 @@ fn history(root: &Root) -> anyhow::Result<Answer> {
 
 fn line(happening: &host::Happening) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(happening.time);
-    let host::Happening { what, from, to, reason, .. } = happening;
+    let host::Happening { what, from, to, reason, resumed, .. } = happening;
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{}  {what} {from} -> {to}{reason}", httpdate::fmt_http_date(time))
+    let resumed = if *resumed { ", finished after an interruption" } else { "" };
+    format!("{}  {what} {from} -> {to}{resumed}{reason}", httpdate::fmt_http_date(time))
 }
 
 /// The kernel that runs.

@@ -59,7 +59,7 @@ struct Entry {
 
 /// The first entry whose kernel has `wanted` in its name (`vmlinuz-6.1.0-18-amd64`), or the entry
 /// that is booted when nobody touches a key.
-pub(super) fn entry(text: &str, wanted: Option<&str>) -> Result<BootEntry, GrubError> {
+pub(crate) fn entry(text: &str, wanted: Option<&str>) -> Result<BootEntry, GrubError> {
     let entries = entries(text);
     if entries.is_empty() {
         return Err(GrubError::NoEntry);

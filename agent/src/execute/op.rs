@@ -86,6 +86,8 @@ pub enum Op {
         /// Its path inside the tree.
         path: String,
     },
+    /// Notes what is in the tree by now and was not when it came: `edeploy verify` expects it.
+    NoteOwn,
     /// Makes `/dev/disk/by-uuid/<uuid>` unless udev has: `grub-mkconfig` names the root file
     /// system by UUID only if it finds it there.
     LinkByUuid {
@@ -166,6 +168,9 @@ impl fmt::Display for Op {
             }
             Op::KeepText { from, path } => {
                 write!(f, "cp {} $TARGET{}  # without secrets", from.display(), quote(path))
+            }
+            Op::NoteOwn => {
+                f.write_str("# note in $TARGET/var/lib/edeploy/own what is not the role's")
             }
             Op::LinkByUuid { uuid, device } => {
                 write!(f, "ln -s {} /dev/disk/by-uuid/{uuid}  # unless udev did", quote(device))

@@ -61,6 +61,16 @@ impl Executor<'_> {
             }
             Op::SetKeys { path, keys } => set_keys(&tree, path, keys),
             Op::KeepText { from, path } => keep_text(&tree, from, path, secrets),
+            Op::NoteOwn => {
+                if let Err(error) = crate::host::note_own(&tree) {
+                    let text = format!(
+                        "`edeploy verify` will name what this plan wrote: {}",
+                        chain(&error)
+                    );
+                    self.events.event(Event::Warning { step: step.to_owned(), text });
+                }
+                Ok(())
+            }
             Op::LinkByUuid { uuid, device } => self.link_by_uuid(uuid, device),
             Op::Expect { paths, text } => expect(&tree, paths, text),
             Op::AddBootEntry { disk, partition, label, loader } => {

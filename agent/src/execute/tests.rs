@@ -231,6 +231,7 @@ fn the_installed_host_is_told_what_it_is() {
     });
     expect![[r#"
         # set in $TARGET/var/lib/edeploy/conf: VERS=D12-F.1.0.0 ROLE=mysql SERV=10.0.2.2 RSERV=10.0.2.2 RPATH=install RSERV_PORT=1515
+        # note in $TARGET/var/lib/edeploy/own what is not the role's
         mkdir -p $TARGET/var/log/edeploy
         install -D -m 0644 -o 0 -g 0 /dev/stdin $TARGET/var/log/edeploy/vars <<'END'
         ROLE=mysql

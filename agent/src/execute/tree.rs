@@ -73,6 +73,7 @@ pub(super) fn record(installation: &Installation<'_>) -> Vec<Op> {
     };
     let mut ops = vec![
         conf,
+        Op::NoteOwn,
         Op::MakeFolder { path: RECORDS.to_owned() },
         Op::WriteFile {
             path: format!("{RECORDS}/vars"),

@@ -15,6 +15,7 @@ use specs::upgrade::{Digest, Manifest, TreePath, UpgradePlan};
 
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
+use super::layout::{Area, fetched};
 use crate::execute::{Origin, bytes_done};
 use crate::tree::{Algorithm, hash_file, join, parallel};
 use crate::world::{Cmd, CmdError, Runner, Tool};
@@ -34,6 +35,18 @@ fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
     all.extend(args);
     all.extend([from, &to]);
     Cmd::new(Tool::Rsync, &all).deadline(LONGEST).why(format!("fetch {from}"))
+}
+
+/// rsync's statuses for a connection that did not come about, or broke, or stalled.
+const BROKEN: [i32; 5] = [5, 10, 12, 30, 35];
+
+/// Whether what came so far may be of use to another try.
+pub(super) fn is_worth_another_try(error: &UpgradeError) -> bool {
+    match error {
+        UpgradeError::Command { source: CmdError::Exit { code, .. }, .. } => BROKEN.contains(code),
+        UpgradeError::Damaged { .. } | UpgradeError::Pre(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether rsync's complaint is that the source does not exist.
@@ -94,28 +107,47 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         }
     }
 
-    /// Fetches the content that the plan needs into `folder` and checks every file of it. Tells
-    /// where each content is.
+    /// Fetches the content that the plan needs, but for what an earlier try left, and checks every
+    /// file of it. Tells where each content is.
     pub(super) fn fetch_content(
         &mut self,
         origin: &Origin,
         role: &Role,
         plan: &UpgradePlan,
-        folder: &Path,
+        area: &Area,
     ) -> Result<BTreeMap<Digest, PathBuf>, UpgradeError> {
-        let wanted = plan.fetch();
-        let total: u64 = wanted.values().sum();
-        if wanted.is_empty() {
-            return Ok(BTreeMap::new());
+        let (wanted, folder) = (plan.fetch(), fetched(self.root.folder()));
+        let (mut places, missing) = check(plan, wanted.keys(), &folder);
+        if !missing.is_empty() {
+            let total = missing.iter().filter_map(|path| wanted.get(path)).sum();
+            self.fetch_files(origin, role, plan, (&missing, total), area)?;
+            self.progress.stage("check what was fetched");
+            let (fresh, damaged) = check(plan, &missing, &folder);
+            if let Some(path) = damaged.into_iter().next() {
+                return Err(UpgradeError::Damaged { path, version: plan.to.to_string() });
+            }
+            places.extend(fresh);
         }
-        let list = folder.with_extension("list");
+        Ok(places)
+    }
+
+    /// Fetches files, of so many bytes, from the tree of a version.
+    fn fetch_files(
+        &mut self,
+        origin: &Origin,
+        role: &Role,
+        plan: &UpgradePlan,
+        (paths, total): (&[TreePath], u64),
+        area: &Area,
+    ) -> Result<(), UpgradeError> {
+        let list = area.file("fetched.list");
         // From the top of the module: rsync daemons since 3.5 find no file of a list that is
         // relative to a folder in it. What stands before `/./` is not made at the destination.
         let base = origin.rsync_path.trim_matches('/');
         let (module, folder_in_it) = base.split_once('/').unwrap_or((base, ""));
         let prefix = format!("{folder_in_it}/{}/{}/./", role.version, role.name);
         let mut names = Vec::new();
-        for path in wanted.keys() {
+        for path in paths {
             names.extend_from_slice(prefix.trim_start_matches('/').as_bytes());
             names.extend_from_slice(path.as_bytes());
             names.push(0);
@@ -127,51 +159,52 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         );
         // Attributes are in our manifests; of a tree that was only listed they come along.
         let known = |path| plan.changes.get(path).and_then(|c| c.after.as_ref()?.xattrs.as_ref());
-        let what = if wanted.keys().all(|path| known(path).is_some()) { "-t" } else { "-tX" };
+        let what = if paths.iter().all(|path| known(path).is_some()) { "-t" } else { "-tX" };
         let args = [
             what,
             "--from0",
             "--no-implied-dirs",
             "--ignore-times",
+            // What came of a large file before the line broke is the basis of the next try.
+            "--partial",
             "--info=progress2",
             &files,
             &basis,
         ];
-        let cmd = rsync(&args, &origin.url(module), &folder.join(""));
+        let folder = fetched(self.root.folder()).join("");
+        let cmd = rsync(&args, &origin.url(module), &folder);
         let progress = &mut *self.progress;
-        let fetched = self.runner.run_streaming(&cmd, &mut |line| {
+        let ran = self.runner.run_streaming(&cmd, &mut |line| {
             if let Some(done) = bytes_done(line) {
                 progress.bytes(done, total);
             }
         });
-        fetched.map_err(|source| UpgradeError::Command { what: cmd.why.clone(), source })?;
-        self.progress.stage("check what was fetched");
-        check(plan, &wanted, folder)
+        ran.map(drop).map_err(|source| UpgradeError::Command { what: cmd.why.clone(), source })
     }
 }
 
-/// Compares what was fetched with the manifest.
-fn check(
+/// Compares what lies in `folder` with the manifest: where each content is, and which paths are
+/// not there or not right.
+fn check<'a>(
     plan: &UpgradePlan,
-    wanted: &BTreeMap<TreePath, u64>,
+    paths: impl IntoIterator<Item = &'a TreePath>,
     folder: &Path,
-) -> Result<BTreeMap<Digest, PathBuf>, UpgradeError> {
-    let paths: Vec<&TreePath> = wanted.keys().collect();
+) -> (BTreeMap<Digest, PathBuf>, Vec<TreePath>) {
+    let paths: Vec<&TreePath> = paths.into_iter().collect();
     let expected = |path: &TreePath| Some(plan.changes.get(path)?.after.as_ref()?.file()?.digest);
     let checked = parallel(&paths, |path| {
         let place = join(folder, path);
         let digest = expected(path)?;
         let regular = fs::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_file());
-        let found = hash_file(&place, Algorithm::of(digest)?).ok()?;
-        (regular && found == digest).then_some((digest, place))
+        let found = regular.then(|| hash_file(&place, Algorithm::of(digest)?).ok()).flatten()?;
+        (found == digest).then_some((digest, place))
     });
-    let mut places = BTreeMap::new();
+    let (mut places, mut missing) = (BTreeMap::new(), Vec::new());
     for (path, checked) in paths.into_iter().zip(checked) {
-        let (digest, place) = checked.ok_or_else(|| UpgradeError::Damaged {
-            path: path.clone(),
-            version: plan.to.to_string(),
-        })?;
-        places.insert(digest, place);
+        match checked {
+            Some((digest, place)) => drop(places.insert(digest, place)),
+            None => missing.push(path.clone()),
+        }
     }
-    Ok(places)
+    (places, missing)
 }

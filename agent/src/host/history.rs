@@ -25,6 +25,9 @@ pub struct Happening {
     /// Why, of what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it was interrupted, by a power cut say, and taken up again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Local edits that were kept aside, below `/var/lib/edeploy/kept/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_aside: Vec<TreePath>,

@@ -8,6 +8,7 @@ use specs::plan::Role;
 use specs::units::Name;
 use specs::upgrade::{self, Inputs, Kernel, Manifest, Refusal, Rules, UpgradePlan, kernel_of};
 
+use super::boot_menu::default_kernel;
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
@@ -124,16 +125,18 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         Ok(Some(manifest))
     }
 
-    /// The kernels that must be taken to run: the one that does, or, of a host that is looked at
-    /// from outside, all of its own.
+    /// The kernels that must be taken to run: the one that does, and the one that the next boot
+    /// starts; of a host that is looked at from outside, all of its own.
     fn running_kernels(&self, disk: &upgrade::Disk) -> Vec<Kernel> {
         let mut own: Vec<Kernel> = disk.keys().filter_map(kernel_of).collect();
         own.sort();
         own.dedup();
-        match &self.running {
-            Some(running) if own.contains(running) => vec![running.clone()],
-            _ => own,
-        }
+        let Some(running) = self.running.as_ref().filter(|kernel| own.contains(kernel)) else {
+            return own;
+        };
+        let next = default_kernel(&self.root);
+        own.retain(|kernel| kernel == running || Some(kernel) == next.as_ref());
+        own
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Tried, UpgradeError};
+use super::script::REBOOT;
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub(super) enum Record {
     Committed,
     /// It goes back to the version before, because of this.
     Returning(String),
+    /// An interruption ended: somebody went on from here.
+    Resumed,
     /// All units have been switched back, and it is on the disk.
     Returned,
     /// Version and history are written, nothing is left to do.
@@ -140,6 +143,16 @@ impl Journal {
         failpoint.pass()
     }
 
+    /// Whether it was interrupted and taken up again.
+    pub(super) fn was_resumed(&self) -> bool {
+        self.records.contains(&Record::Resumed)
+    }
+
+    /// Whether `post` asked for a reboot.
+    pub(super) fn asks_for_reboot(&self) -> bool {
+        self.records.contains(&Record::Post(REBOOT))
+    }
+
     /// How far the upgrade has come.
     pub(super) fn phase(&self) -> Phase {
         phase(&self.records)
@@ -201,6 +214,7 @@ mod tests {
         let story = [
             (R::Ready, Phase::Switching),
             (R::Switched(0), Phase::Switching),
+            (R::Resumed, Phase::Switching),
             (R::Applied, Phase::Applied { post: None }),
             (R::Post(100), Phase::Applied { post: Some(100) }),
             (R::Committed, Phase::Committed { settled: false }),

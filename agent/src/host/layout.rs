@@ -1,7 +1,8 @@
 //! Where an upgrade keeps its things.
 //!
-//! `/.edeploy/<number>/` of the root file system holds journal, plan, what was fetched and what
-//! was built. A unit on another file system is built in a folder of the same name at the top of
+//! `/.edeploy/<number>/` of the root file system holds journal, plan and what was built;
+//! `/.edeploy/fetched/` what was fetched, which stays for another try when an upgrade fails before
+//! it is ready. A unit on another file system is built in a folder of the same name at the top of
 //! that one: a rename never crosses file systems.
 
 use std::fs;
@@ -71,7 +72,7 @@ impl Area {
     pub(super) fn create(root: &Path) -> Result<Area, UpgradeError> {
         let last = Area::all(root)?.last().map_or(0, |area| area.number);
         let area = Area { root: root.to_owned(), number: last + 1 };
-        for folder in [area.folder(), area.file("fetched"), area.file("built")] {
+        for folder in [area.folder(), fetched(root), area.file("built")] {
             // Copies of files that only root may read lie in there.
             fs::DirBuilder::new()
                 .recursive(true)
@@ -118,6 +119,22 @@ impl Area {
         file.sync_all().tried("sync", &path)
     }
 
+    /// Remembers services that are to be started again should the version before come back.
+    pub(super) fn write_stopped<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+    ) -> Result<(), UpgradeError> {
+        let path = self.file("stopped");
+        let text: String = names.map(|name| format!("{name}\n")).collect();
+        fs::write(&path, text).tried("write", &path)
+    }
+
+    /// Those services.
+    pub(super) fn stopped(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.file("stopped")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Removes it on all file systems that its plan names, the root's last: as long as that one
     /// is there, the removal can be repeated.
     pub(super) fn remove(&self) -> Result<(), UpgradeError> {
@@ -130,10 +147,7 @@ impl Area {
                 let _ = fs::remove_dir(&area);
             }
         }
-        let fetched = ["fetched", "built"];
-        for name in fetched {
-            remove_all(&self.file(name))?;
-        }
+        remove_all(&self.file("built"))?;
         remove_all(&self.folder())
     }
 
@@ -151,6 +165,11 @@ impl Area {
         }
         Ok(())
     }
+}
+
+/// Where what is fetched lies until its upgrade is committed, or given up.
+pub(super) fn fetched(root: &Path) -> PathBuf {
+    root.join(AREA).join("fetched")
 }
 
 /// Removes a file or folder; nothing there is no error.

@@ -11,7 +11,7 @@ use specs::upgrade::{Disk, UnitKind, UpgradePlan};
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::inquiry::{Inquiry, Needs};
-use super::layout::top_of;
+use super::layout::{fetched, top_of};
 use crate::tree::{join, parallel};
 use crate::world::Runner;
 
@@ -34,8 +34,12 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             let sum = sums.entry(top).or_insert((MARGIN, 16));
             (sum.0, sum.1) = (sum.0 + bytes, sum.1 + 1);
         };
-        for size in plan.fetch().values() {
-            add(PathBuf::new(), size.next_multiple_of(BLOCK));
+        let fetched = fetched(root);
+        for (path, size) in plan.fetch() {
+            let there = fs::symlink_metadata(join(&fetched, &path));
+            if !there.is_ok_and(|found| found.len() == size) {
+                add(PathBuf::new(), size.next_multiple_of(BLOCK));
+            }
         }
         for unit in &plan.units {
             let top = top_of(root, &unit.path)?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use specs::units::Name;
 
+use super::boot_menu;
 use super::commands::{Host, Lock, Progress};
 use super::error::{Tried, UpgradeError};
 use super::journal::{Journal, Phase, Record, phase_of};
@@ -99,6 +100,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             // The files are switched: the rest is for later in this boot, not for another one.
             Phase::Applied { .. } if early => Ok(None),
             Phase::Switching | Phase::Applied { .. } => {
+                journal.append(Record::Resumed, &mut self.failpoint)?;
                 let reboot = match self.finish(lock, area, &prepared, &mut journal, early) {
                     Ok(Some(reboot)) => reboot,
                     Ok(None) => return Ok(Some(Resumed::Switched(prepared.to))),
@@ -112,7 +114,14 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
                 Ok(Some(Resumed::Finished { version: prepared.to, reboot: false }))
             }
             Phase::Returning | Phase::Returned { settled: false } => {
+                if *phase == Phase::Returning {
+                    journal.append(Record::Resumed, &mut self.failpoint)?;
+                }
+                let stopped = area.stopped();
                 self.go_back(area, &prepared, &mut journal, &journal_reason(area))?;
+                if !early {
+                    self.start(&stopped)?;
+                }
                 Ok(Some(returned))
             }
             Phase::Returned { settled: true } => {
@@ -135,12 +144,15 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         match self.go_forward(area, prepared, journal, early) {
             Err(error @ UpgradeError::Stopped(_)) => Err(error),
             Err(error) if matches!(journal.phase(), Phase::Switching | Phase::Applied { .. }) => {
-                let reason = crate::chain(&error);
+                let (reason, stopped) = (crate::chain(&error), area.stopped());
                 match self.go_back(area, prepared, journal, &reason) {
-                    Ok(()) => Err(UpgradeError::Returned {
-                        version: prepared.from.to_string(),
-                        source: Box::new(error),
-                    }),
+                    Ok(()) => {
+                        let version = prepared.from.to_string();
+                        if !early && let Err(error) = self.start(&stopped) {
+                            tracing::warn!(error = %crate::chain(&error), "a service stays stopped");
+                        }
+                        Err(UpgradeError::Returned { version, source: Box::new(error) })
+                    }
                     Err(stopped @ UpgradeError::Stopped(_)) => Err(stopped),
                     Err(second) => {
                         Err(UpgradeError::Stuck { cause: reason, source: Box::new(second) })
@@ -194,6 +206,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         }
         if journal.phase() == Phase::Returning {
             self.progress.stage("return to the version before");
+            boot_menu::put_back(&self.root, area, prepared)?;
             let root = self.root.folder().to_owned();
             switch_all(&root, area, prepared, journal, &mut self.failpoint, Direction::Back)?;
             journal.append(Record::Returned, &mut self.failpoint)?;

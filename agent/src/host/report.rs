@@ -101,7 +101,9 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             changed: paths(true, true),
             removed: paths(true, false),
             local: edits.collect(),
-            services: services::touched(&self.root, &plan).into_iter().collect(),
+            services: services::touched(&self.root, &plan.changes.keys().collect())
+                .into_iter()
+                .collect(),
             reboot: post.contains("exit 100") || !reboot_for.is_empty(),
             reboot_for,
             fetch_files: fetch.len(),

@@ -1,10 +1,12 @@
 //! Back to the version before, offline, from what the last upgrade moved away.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use specs::units::Name;
-use specs::upgrade::TreePath;
+use specs::upgrade::{Kernel, TreePath};
 
 use super::commands::{Host, Lock, Progress};
 use super::error::UpgradeError;
@@ -13,11 +15,27 @@ use super::journal::{Journal, Phase, phase_of};
 use super::kept;
 use super::layout::{Area, Prepared};
 use super::recover::{Resumed, arm};
+use super::services;
 use crate::tree::Depth;
 use crate::world::Runner;
 
 /// What the journal says of a return that somebody asked for.
 pub(super) const REASON: &str = "rollback";
+
+/// What the way back came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolledBack {
+    /// The version that the host has again.
+    pub version: Name,
+    /// Whether what runs is to be started anew.
+    pub reboot: bool,
+    /// Edits since the upgrade that were replaced.
+    pub kept_aside: Vec<TreePath>,
+    /// The folder that keeps them.
+    pub kept_in: Option<PathBuf>,
+    /// Services that were restarted.
+    pub restarted: Vec<String>,
+}
 
 impl<R: Runner, P: Progress> Host<'_, R, P> {
     /// The version that a rollback would lead to.
@@ -25,11 +43,13 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         Ok(self.last_upgrade()?.1.from)
     }
 
-    /// Goes back. Files that were edited since the upgrade are kept aside. Tells the version, and
-    /// what was kept.
-    pub fn rollback(&mut self, lock: &Lock) -> Result<(Name, Vec<TreePath>), UpgradeError> {
+    /// Goes back. Files that were edited since the upgrade are kept aside, and services that run
+    /// from files which change are restarted.
+    pub fn rollback(&mut self, lock: &Lock) -> Result<RolledBack, UpgradeError> {
         if let Resumed::Returned(version) = self.resume(lock, false)? {
-            return Ok((version, Vec::new()));
+            let reboot = self.lacks_running_kernel();
+            let (kept_aside, kept_in, restarted) = (Vec::new(), None, Vec::new());
+            return Ok(RolledBack { version, reboot, kept_aside, kept_in, restarted });
         }
         let (area, prepared) = self.last_upgrade()?;
         self.progress.stage("look for edits since the upgrade");
@@ -53,8 +73,36 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         }
         let mut journal = Journal::open(&area.file("journal"))?;
         self.failpoint.pass()?;
+        let touched = self.touched_between(&prepared)?;
+        self.stop_running(&touched, &area)?;
+        // The way forward took a reboot: so does the way back.
+        let reboot = journal.asks_for_reboot();
+        let stopped = area.stopped();
         self.go_back(&area, &prepared, &mut journal, REASON)?;
-        Ok((prepared.from, edited))
+        self.start(&stopped)?;
+        Ok(RolledBack {
+            version: prepared.from,
+            reboot: reboot || self.lacks_running_kernel(),
+            kept_in: (!edited.is_empty()).then_some(kept),
+            kept_aside: edited,
+            restarted: stopped,
+        })
+    }
+
+    /// The services that an upgrade touched, by what its two versions consist of.
+    fn touched_between(&self, prepared: &Prepared) -> Result<BTreeSet<String>, UpgradeError> {
+        let manifests = (self.kept_manifest(&prepared.from)?, self.kept_manifest(&prepared.to)?);
+        Ok(match &manifests {
+            (Some(from), Some(to)) => services::touched(&self.root, &services::between(from, to)),
+            _ => BTreeSet::new(),
+        })
+    }
+
+    /// Whether the kernel that runs is none of the host's any more: it could load no module.
+    fn lacks_running_kernel(&self) -> bool {
+        let modules = |kernel: &Kernel| format!("/usr/lib/modules/{}", kernel.0);
+        self.is_running_system()
+            && self.running.as_ref().is_some_and(|kernel| !self.root.is_dir(&modules(kernel)))
     }
 
     fn last_upgrade(&self) -> Result<(Area, Prepared), UpgradeError> {

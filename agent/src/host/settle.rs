@@ -14,7 +14,7 @@ use super::error::{Tried, UpgradeError};
 use super::history::{self, Happening};
 use super::inquiry::manifest_path;
 use super::journal::{Journal, Record};
-use super::layout::{Area, Prepared, remove_all};
+use super::layout::{Area, Prepared, fetched, remove_all};
 use super::recover;
 use crate::assignments;
 use crate::execute::CONF;
@@ -43,11 +43,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let retained: String = retained.iter().map(|path| format!("{path}\n")).collect();
         self.write(&format!("{folder}/retained"), retained.as_bytes(), 0o644)?;
         self.write_version(prepared.to.as_str())?;
-        self.tell(area, prepared, "upgraded", None)?;
+        self.tell(area, prepared, journal, "upgraded", None)?;
         for other in Area::all(self.root.folder())?.iter().filter(|other| *other != area) {
             other.remove()?;
         }
-        remove_all(&area.file("fetched"))?;
+        remove_all(&fetched(self.root.folder()))?;
         recover::disarm(&self.root)?;
         journal.append(Record::Settled, &mut self.failpoint)
     }
@@ -64,8 +64,9 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let rolled_back = reason == super::rollback::REASON;
         let (what, reason) =
             if rolled_back { ("rolled back", None) } else { ("failed", Some(reason.to_owned())) };
-        self.tell(area, prepared, what, reason)?;
+        self.tell(area, prepared, journal, what, reason)?;
         recover::disarm(&self.root)?;
+        remove_all(&fetched(self.root.folder()))?;
         journal.append(Record::Settled, &mut self.failpoint)?;
         area.remove()
     }
@@ -100,6 +101,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         &self,
         area: &Area,
         prepared: &Prepared,
+        journal: &Journal,
         what: &str,
         reason: Option<String>,
     ) -> Result<(), UpgradeError> {
@@ -113,6 +115,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             from,
             to,
             reason,
+            resumed: journal.was_resumed(),
             kept_aside: if what == "upgraded" { prepared.kept_aside.clone() } else { Vec::new() },
         };
         history::add(&self.root, &happening).tried("write the history of", self.root.folder())

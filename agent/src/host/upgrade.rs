@@ -10,13 +10,15 @@ use specs::plan::Role;
 use specs::units::Name;
 use specs::upgrade::{Digest, Entry, Kind, Local, Manifest, TreePath, UnitKind};
 
+use super::boot_menu;
 use super::commands::{Host, Lock, Progress};
 use super::error::{Tried, UpgradeError};
+use super::fetch::is_worth_another_try;
 use super::identity::Identity;
 use super::inquiry::Inquiry;
 use super::journal::{Journal, Record};
 use super::kept;
-use super::layout::{Area, Prepared, PreparedUnit, inode, top_of};
+use super::layout::{Area, Prepared, PreparedUnit, fetched, inode, remove_all, top_of};
 use super::recover::{Resumed, arm, disarm};
 use super::staging::Builder;
 use crate::tree::{join, read_xattrs};
@@ -53,10 +55,16 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let area = Area::create(self.root.folder())?;
         match self.upgrade_in(lock, to, &area) {
             Err(error @ UpgradeError::Stopped(_)) => Err(error),
-            // Not ready yet: nothing of the host has changed.
+            // Not ready yet: nothing of the host has changed, but for what `pre` stopped.
             Err(error) if !area.file("journal").exists() => {
+                if let Err(error) = self.start(&area.stopped()) {
+                    tracing::warn!(error = %crate::chain(&error), "a service stays stopped");
+                }
                 disarm(&self.root)?;
                 area.remove()?;
+                if !is_worth_another_try(&error) {
+                    remove_all(&fetched(self.root.folder()))?;
+                }
                 Err(error)
             }
             done => done,
@@ -105,10 +113,9 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         self.progress.stage("fetch what changes");
         let (origin, role) = (inquiry.identity.origin()?, inquiry.identity.role());
         let there = Role { name: role.name, version: to.clone() };
-        let folder = area.file("fetched");
-        let fetched = self.fetch_content(&origin, &there, &inquiry.plan, &folder)?;
-        learn_attributes(&mut inquiry, &fetched)?;
-        Ok((inquiry, fetched))
+        let places = self.fetch_content(&origin, &there, &inquiry.plan, area)?;
+        learn_attributes(&mut inquiry, &places)?;
+        Ok((inquiry, places))
     }
 
     /// Runs `pre`, keeps local edits aside and builds everything.
@@ -141,7 +148,8 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             kept_aside,
         };
         self.write_manifests(identity, to, area)?;
-        self.run_script("pre", area, &prepared).map_err(UpgradeError::Pre)?;
+        boot_menu::keep(&self.root, area)?;
+        self.run_pre(area, &prepared)?;
         self.failpoint.pass()?;
         self.progress.stage("build the new version beside the old");
         let kept = kept::folder(&root, area.number, prepared.from.as_str());
@@ -173,6 +181,15 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             arm(&self.root, program)?;
         }
         Ok(prepared)
+    }
+
+    /// Runs `pre` and remembers which services it stopped.
+    fn run_pre(&mut self, area: &Area, prepared: &Prepared) -> Result<(), UpgradeError> {
+        let before = self.running_services()?;
+        let ran = self.run_script("pre", area, prepared).map_err(UpgradeError::Pre);
+        let after = self.running_services()?;
+        area.write_stopped(before.difference(&after))?;
+        ran.map(drop)
     }
 
     fn write_manifests(

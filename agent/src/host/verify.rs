@@ -5,14 +5,17 @@
 use std::path::Path;
 
 use specs::units::Name;
-use specs::upgrade::{self, Drift, Rules};
+use specs::upgrade::{self, Drift, DriftKind, Manifest, Rules, TreePath};
 
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
 use super::inquiry::manifest_path;
 use crate::tree::{Depth, observe};
-use crate::world::Runner;
+use crate::world::{Root, Runner};
+
+/// Paths that the installation made, one a line.
+const OWN: &str = "/var/lib/edeploy/own";
 
 /// What a look at the disk came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,20 +46,43 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             }
         };
         self.progress.stage("compare with the manifest");
-        let rules = self.own_rules(&version);
+        let rules = own_rules(&self.root, &version);
         let disk = observe(self.root.folder(), &[&manifest], &rules, depth)?;
-        let drifts = upgrade::verify(&manifest, &disk, &rules, &self.retained(&version));
+        let mut known = self.retained(&version);
+        known.extend(own(&self.root));
+        let drifts = upgrade::verify(&manifest, &disk, &rules, &known);
         Ok(Verified { version, listed: manifest.entries.len(), drifts })
     }
+}
 
-    /// The rules that the version brought along, by an upgrade or in its tree.
-    fn own_rules(&self, version: &Name) -> Rules {
-        let read = |name: &str| {
-            let bytes = self.root.read_bytes(&format!("/var/lib/edeploy/{version}/{name}"));
-            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-        };
-        Rules::parse(&read("exclude"), &read("add_only"))
-    }
+/// Notes what an installation put on a host beside its role, so that `edeploy verify` has nothing
+/// to say about it. A role without a manifest is left alone.
+pub fn note_own(root: &Root) -> Result<(), UpgradeError> {
+    let Identity { version, .. } = Identity::read(root)?;
+    let Ok(text) = root.read_text(&manifest_path(&version)) else { return Ok(()) };
+    let manifest = Manifest::parse(&text)
+        .map_err(|source| UpgradeError::Manifest { version: version.to_string(), source })?;
+    let rules = own_rules(root, &version);
+    let disk = observe(root.folder(), &[&manifest], &rules, Depth::Fast)?;
+    let drifts = upgrade::verify(&manifest, &disk, &rules, &[]);
+    let unlisted = drifts.into_iter().filter(|drift| drift.kind == DriftKind::Unlisted);
+    let list: String = unlisted.map(|drift| format!("{}\n", drift.path)).collect();
+    root.write(OWN, list.as_bytes(), 0o644, None).tried("write", Path::new(OWN))
+}
+
+/// What was noted.
+fn own(root: &Root) -> Vec<TreePath> {
+    let list = root.read_text(OWN).unwrap_or_default();
+    list.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The rules that the version brought along, by an upgrade or in its tree.
+fn own_rules(root: &Root, version: &Name) -> Rules {
+    let read = |name: &str| {
+        let bytes = root.read_bytes(&format!("/var/lib/edeploy/{version}/{name}"));
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    };
+    Rules::parse(&read("exclude"), &read("add_only"))
 }
 
 /// A folder in memory where there is one: what only looks leaves nothing on the disk.

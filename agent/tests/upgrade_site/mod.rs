@@ -7,7 +7,7 @@
     reason = "a part of tests, not of the program"
 )]
 #![expect(unreachable_pub, reason = "only test programs use it")]
-#![expect(dead_code, reason = "each of two test programs uses a part")]
+#![allow(dead_code, reason = "of two test programs one uses all of it, the other a part")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -159,7 +159,7 @@ impl Site {
     pub fn rollback(&mut self) -> Result<Vec<String>, UpgradeError> {
         let mut host = self.api();
         let lock = host.lock()?;
-        let (_, kept) = host.rollback(&lock)?;
+        let kept = host.rollback(&lock)?.kept_aside;
         Ok(kept.iter().map(ToString::to_string).collect())
     }
 
@@ -184,6 +184,36 @@ impl Site {
 
     pub fn stop_daemon(&self) {
         stop_daemon(self.folder.path());
+    }
+
+    /// Another daemon in its place, with these options.
+    pub fn restart_daemon(&self, options: &[&str]) {
+        self.stop_daemon();
+        listen(self.folder.path(), self.port, options);
+    }
+
+    /// Waits, beside an upgrade, for this file to have been fetched, and then ends the daemon in
+    /// the middle of what it sends.
+    pub fn daemon_killer(&self, path: &str) -> std::thread::JoinHandle<()> {
+        let folder = self.folder.path().to_owned();
+        let fetched = self.host().at(".edeploy/fetched").join(path);
+        std::thread::spawn(move || {
+            for _ in 0..3000 {
+                if fetched.exists() {
+                    return stop_daemon(&folder);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            panic!("{} was never fetched", fetched.display());
+        })
+    }
+
+    /// Bytes of content that the daemon has sent so far, by its log.
+    pub fn bytes_sent(&self) -> u64 {
+        let log = fs::read_to_string(self.daemon_log()).unwrap();
+        let sent = log.lines().filter(|line| !line.contains(".manifest"));
+        sent.filter_map(|line| line.split(" send ").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+            .sum()
     }
 }
 
@@ -287,22 +317,32 @@ fn start_daemon(folder: &Path) -> u16 {
          [install]\npath = {at}/install\n[metadata]\npath = {at}/metadata\n"
     );
     fs::write(folder.join("rsyncd.conf"), config).unwrap();
-    let (port_option, config) = (format!("--port={port}"), format!("--config={at}/rsyncd.conf"));
-    run("rsync", &["--daemon", "--address=127.0.0.1", &port_option, &config]);
+    listen(folder, port, &[]);
+    port
+}
+
+/// Starts the daemon of a folder on this port.
+fn listen(folder: &Path, port: u16, options: &[&str]) {
+    let (port_option, config) =
+        (format!("--port={port}"), format!("--config={}/rsyncd.conf", folder.display()));
+    let line = ["--daemon", "--address=127.0.0.1", &port_option, &config];
+    run("rsync", &[&line, options].concat());
     for _ in 0..200 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return port;
+            return;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     panic!("the rsync daemon does not listen on port {port}");
 }
 
+/// Ends the daemon and everybody whom it serves, which are its process group.
 fn stop_daemon(folder: &Path) {
     let pid = fs::read_to_string(folder.join("rsyncd.pid")).unwrap_or_default();
     if let Ok(pid) = pid.trim().parse() {
         let pid = nix::unistd::Pid::from_raw(pid);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
+        let _ = fs::remove_file(folder.join("rsyncd.pid"));
     }
 }
 

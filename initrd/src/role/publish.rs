@@ -7,12 +7,14 @@
 //! <out>/<version>/SHA256SUMS                  of the two files above, for every role of the version
 //! ```
 //!
-//! The tree itself holds its manifest as well, so that a host can `edeploy verify` offline.
+//! The tree itself holds its manifest as well, so that a host can `edeploy verify` offline, and a
+//! list of what is the host's own there: `edeploy verify` of a fresh host looks at the rest.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use specs::metadata::propose;
 use specs::units::Name;
 
 use super::{RoleError, failed, times};
@@ -64,7 +66,9 @@ pub fn publish(
     let manifest = agent::tree::manifest(tree, role, version, "")?;
     let text = manifest.to_text();
     let beside = folder.join(format!("{role}.manifest"));
-    write(&tree.join(manifest_of(version)), &text)?;
+    let own = format!("var/lib/edeploy/{version}");
+    write(&tree.join(&own).join("manifest"), &text)?;
+    write(&tree.join(&own).join("exclude"), &propose(&manifest, &manifest, None).exclude)?;
     write(&beside, &text)?;
     times::clamp(tree, age)?;
 
@@ -79,12 +83,6 @@ pub fn publish(
         archive,
         archive_bytes,
     })
-}
-
-/// Where a host finds what its version holds. No manifest lists anything in that folder, so this
-/// one need not list itself.
-fn manifest_of(version: &Name) -> String {
-    format!("var/lib/edeploy/{version}/manifest")
 }
 
 /// Packs a tree, the same bytes for the same tree: sorted, without the times of access and of
@@ -177,7 +175,12 @@ mod tests {
         }
         let (folder, tree, published) = first;
         let beside = fs::read_to_string(&published.manifest).unwrap();
-        assert_eq!(beside, fs::read_to_string(tree.join(manifest_of(&version))).unwrap());
+        // No manifest lists anything in that folder, so that this one need not list itself.
+        let own = |name: &str| {
+            fs::read_to_string(tree.join("var/lib/edeploy/D12-F.1.0.0").join(name)).unwrap()
+        };
+        assert_eq!(beside, own("manifest"));
+        assert!(own("exclude").contains("\n/etc/fstab\n"), "{}", own("exclude"));
         let manifest = specs::upgrade::Manifest::parse(&beside).unwrap();
         assert_eq!(manifest, agent::tree::manifest(&tree, &role, &version, "").unwrap());
         assert_eq!(fs::read_to_string(tree.join(CONF)).unwrap(), "VERS=D12-F.1.0.0\nROLE=mysql\n");

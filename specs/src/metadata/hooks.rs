@@ -14,7 +14,7 @@ use crate::upgrade::{Entry, Kernel, Manifest, TreePath, kernel_of};
 const UNITS: [&str; 3] = ["usr/lib/systemd/system", "lib/systemd/system", "etc/systemd/system"];
 
 /// Services that are never stopped for an upgrade: the way in, and what everything hangs on.
-const NEVER: [&str; 4] = ["dbus", "getty", "ssh", "sshd"];
+const NEVER: [&str; 6] = ["dbus", "getty", "serial", "ssh", "sshd", "user"];
 
 /// Where something that changes may be a service's, beside its unit.
 const WHERE: [&str; 8] =
@@ -28,13 +28,15 @@ pub(super) fn services(from: &Manifest, to: &Manifest) -> Vec<String> {
     };
     let (before, after) = (enabled(from), enabled(to));
     let touched = |unit: &&String| {
-        let stem = stem(unit);
-        !NEVER.contains(&stem)
-            && !stem.starts_with("systemd")
-            && !stem.starts_with("edeploy")
-            && changed.iter().any(|path| belongs(path, unit, stem))
+        is_stoppable(unit) && changed.iter().any(|path| belongs(path, unit, stem(unit)))
     };
     before.intersection(&after).filter(touched).cloned().collect()
+}
+
+/// Whether a service may be stopped while its files change.
+pub fn is_stoppable(unit: &str) -> bool {
+    let stem = stem(unit);
+    !NEVER.contains(&stem) && !stem.starts_with("systemd") && !stem.starts_with("edeploy")
 }
 
 /// The service that a path enables: `…/multi-user.target.wants/NAME.service`.

@@ -42,13 +42,9 @@ impl fmt::Display for DriftKind {
 }
 
 /// Everything that drifted, in the order of paths. Only what the rules synchronise counts;
-/// `retained` are paths of an older kernel that wait for the next boot.
-pub fn verify(
-    manifest: &Manifest,
-    disk: &Disk,
-    rules: &Rules,
-    retained: &[TreePath],
-) -> Vec<Drift> {
+/// `known` are paths that no version has and that are expected, with what lies below: those of an
+/// older kernel that wait for the next boot, and what the installation put there.
+pub fn verify(manifest: &Manifest, disk: &Disk, rules: &Rules, known: &[TreePath]) -> Vec<Drift> {
     let mut classifier = rules.classifier();
     let mut drifts = Vec::new();
     for (path, entry) in &manifest.entries {
@@ -65,10 +61,10 @@ pub fn verify(
         drifts.push(Drift { path: path.clone(), kind });
     }
     for (path, entry) in disk {
-        let waits = |kept: &TreePath| path == kept || path.is_below(kept);
+        let expected = |known: &TreePath| path == known || path.is_below(known);
         if !manifest.entries.contains_key(path)
             && classifier.class(path, entry.is_folder()) == Class::Sync
-            && !retained.iter().any(waits)
+            && !known.iter().any(expected)
         {
             drifts.push(Drift { path: path.clone(), kind: DriftKind::Unlisted });
         }
