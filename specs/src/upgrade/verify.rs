@@ -1,5 +1,6 @@
 //! A manifest against a disk: what is not as the version has it.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::Serialize;
@@ -50,29 +51,33 @@ pub fn verify(
     retained: &[TreePath],
 ) -> Vec<Drift> {
     let mut classifier = rules.classifier();
+    let waits = |path: &TreePath| retained.iter().any(|kept| path == kept || path.is_below(kept));
     let mut drifts = Vec::new();
-    for (path, entry) in &manifest.entries {
-        if classifier.class(path, entry.is_folder()) != Class::Sync {
-            continue;
-        }
-        let kind = match disk.get(path) {
-            None => DriftKind::Missing,
-            Some(found) => match found.differences(entry) {
+    // Both ascend: one pass over both. What the rules say is only asked of what drifted.
+    let mut found = disk.iter().peekable();
+    let mut listed = manifest.entries.iter().peekable();
+    loop {
+        let order = match (listed.peek(), found.peek()) {
+            (Some((wanted, _)), Some((there, _))) => wanted.cmp(there),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let wanted = if order.is_le() { listed.next() } else { None };
+        let there = if order.is_ge() { found.next() } else { None };
+        let kind = match (wanted, there) {
+            (Some((_, entry)), Some((_, found))) => match found.differences(entry) {
                 same if same.is_empty() => continue,
                 aspects => DriftKind::Changed(aspects),
             },
+            (Some(_), None) => DriftKind::Missing,
+            (None, _) => DriftKind::Unlisted,
         };
-        drifts.push(Drift { path: path.clone(), kind });
-    }
-    for (path, entry) in disk {
-        let waits = |kept: &TreePath| path == kept || path.is_below(kept);
-        if !manifest.entries.contains_key(path)
-            && classifier.class(path, entry.is_folder()) == Class::Sync
-            && !retained.iter().any(waits)
-        {
-            drifts.push(Drift { path: path.clone(), kind: DriftKind::Unlisted });
+        let Some((path, entry)) = wanted.or(there) else { continue };
+        let waiting = wanted.is_none() && waits(path);
+        if !waiting && classifier.class(path, entry.is_folder()) == Class::Sync {
+            drifts.push(Drift { path: path.clone(), kind });
         }
     }
-    drifts.sort_by(|a, b| a.path.cmp(&b.path));
     drifts
 }
