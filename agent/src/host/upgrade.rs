@@ -16,7 +16,8 @@ use super::identity::Identity;
 use super::inquiry::Inquiry;
 use super::journal::{Journal, Record};
 use super::kept;
-use super::layout::{Area, Prepared, PreparedUnit, inode, top_of};
+use super::layout::{Area, Prepared, PreparedUnit, inode, remove_all, top_of};
+use super::recheck::{Seen, recheck};
 use super::recover::{Resumed, arm, disarm};
 use super::staging::Builder;
 use crate::tree::{join, read_xattrs};
@@ -70,9 +71,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             gathered => gathered?,
         };
         self.failpoint.pass()?;
-        let prepared = self.prepare(&mut inquiry, fetched, area)?;
+        let (prepared, seen) = self.prepare(&mut inquiry, fetched, area)?;
+        self.progress.stage("write the new version to the disk");
         area.write_prepared(&prepared)?;
         area.sync(&prepared)?;
+        recheck(self.root.folder(), area, &prepared, &seen)?;
         let mut journal = Journal::open(&area.file("journal.new"))?;
         journal.append(Record::Ready, &mut self.failpoint)?;
         // The journal appears whole, under its name, or not at all.
@@ -107,7 +110,10 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let there = Role { name: role.name, version: to.clone() };
         let folder = area.file("fetched");
         let fetched = self.fetch_content(&origin, &there, &inquiry.plan, &folder)?;
-        learn_attributes(&mut inquiry, &fetched)?;
+        if learn_attributes(&mut inquiry, &fetched)? {
+            // What came is no longer all that is known.
+            remove_all(&area.file("manifest"))?;
+        }
         Ok((inquiry, fetched))
     }
 
@@ -117,7 +123,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         inquiry: &mut Inquiry,
         fetched: BTreeMap<Digest, PathBuf>,
         area: &Area,
-    ) -> Result<Prepared, UpgradeError> {
+    ) -> Result<(Prepared, Seen), UpgradeError> {
         let Inquiry { identity, to, plan, .. } = &*inquiry;
         let root = self.root.folder().to_owned();
         let edited = |local| local == Some(Local::Edited);
@@ -172,7 +178,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         if let Some(program) = &self.program {
             arm(&self.root, program)?;
         }
-        Ok(prepared)
+        Ok((prepared, builder.into_seen()))
     }
 
     fn write_manifests(
@@ -181,11 +187,12 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         to: &Manifest,
         area: &Area,
     ) -> Result<(), UpgradeError> {
-        let write = |name: &str, manifest: &Manifest| {
-            let path = area.file(name);
-            fs::write(&path, manifest.to_text()).tried("write", &path)
-        };
-        write("manifest.new", to)?;
+        let (came, new) = (area.file("manifest"), area.file("manifest.new"));
+        if came.exists() {
+            fs::copy(&came, &new).tried("copy", &came)?;
+        } else {
+            fs::write(&new, to.to_text()).tried("write", &new)?;
+        }
         match self.kept_manifest(&identity.version)? {
             Some(_) => Ok(()),
             None => {
@@ -200,10 +207,12 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
 }
 
 /// A listing tells no extended attributes: those of what was fetched are taken as they came.
+/// Tells whether there were any to learn.
 fn learn_attributes(
     inquiry: &mut Inquiry,
     fetched: &BTreeMap<Digest, PathBuf>,
-) -> Result<(), UpgradeError> {
+) -> Result<bool, UpgradeError> {
+    let mut learned = false;
     for (path, change) in &mut inquiry.plan.changes {
         let Some(after) = &mut change.after else { continue };
         let Kind::File(file) = &after.kind else { continue };
@@ -212,7 +221,8 @@ fn learn_attributes(
         {
             after.xattrs = Some(read_xattrs(place).tried("read the attributes of", place)?);
             inquiry.to.entries.insert(path.clone(), after.clone());
+            learned = true;
         }
     }
-    Ok(())
+    Ok(learned)
 }
