@@ -7,6 +7,7 @@
 mod first_machine;
 mod fronts;
 mod nothing_written;
+mod power_cut;
 mod role_trees;
 mod static_agent;
 mod uefi;

@@ -44,9 +44,14 @@ impl Installed {
 
     /// Switches it on and waits until it lets us in. `run` names the files of this start.
     pub fn boot(&self, run: &str) -> Result<Vm> {
-        let vm = self.machine.start(self.accelerator, run, Lifetime::Scoped)?;
+        let vm = self.start(run)?;
         wait_for_login(&vm, &self.login)?;
         Ok(vm)
+    }
+
+    /// Only switches it on.
+    pub fn start(&self, run: &str) -> Result<Vm> {
+        self.machine.start(self.accelerator, run, Lifetime::Scoped)
     }
 
     /// Waits until the running system has restarted the machine, and boots it again.
