@@ -7,12 +7,14 @@
 //! [`proof`] and [`books`] (what is asked of it and of the server afterwards), [`upload`] (a
 //! machine that never was), [`disk`] and [`ssh`] (how to look), [`power_cut`] (what a disk holds
 //! after one), [`image_host`] (a host without a machine), [`judge`] (whether a host is of one
-//! version), [`storm`] and [`bench`] (the server under load), [`process`] (the door to other
+//! version), [`storm`] and [`bench`] (the server under load), [`bench_host`]
+//! (how fast a host is looked at), [`process`] (the door to other
 //! programs), [`needs`] (what a test may ask of the machine it runs on), [`dice`] (chance that can
 //! be repeated).
 
 pub mod artifacts;
 pub mod bench;
+pub mod bench_host;
 pub mod books;
 pub mod boot_files;
 pub mod dice;
