@@ -2,15 +2,14 @@
 //! product work. The tests of this package and the binary `lab` are its users.
 //!
 //! Reading order: [`vm`] (a machine), [`boot_files`] (what it fetches), [`services`] (whom it
-//! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder),
-//! [`installation`] (a machine installs and boots there), [`installed`] (its further life),
-//! [`proof`] and [`books`] (what is asked of it and of the server afterwards), [`upload`] (a
-//! machine that never was), [`disk`] and [`ssh`] (how to look), [`power_cut`] (what a disk holds
-//! after one), [`image_host`] (a host without a machine), [`judge`] (whether a host is of one
-//! version), [`storm`] and [`bench`] (the server under load), [`bench_host`]
-//! (how fast a host is looked at), [`process`] (the door to other
-//! programs), [`needs`] (what a test may ask of the machine it runs on), [`dice`] (chance that can
-//! be repeated).
+//! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder), [`scratch`]
+//! (where that lies), [`installation`] (a machine installs and boots there), [`installed`] (its
+//! further life), [`proof`] and [`books`] (what is asked of it and of the server afterwards),
+//! [`upload`] (a machine that never was), [`disk`], [`efi_variables`] and [`ssh`] (how to look),
+//! [`power_cut`] (what a disk holds after one), [`image_host`] (a host without a machine), [`judge`]
+//! (whether a host is of one version), [`storm`] and [`bench`] (the server under load),
+//! [`bench_host`] (how fast a host is looked at), [`process`] (the door to other programs),
+//! [`needs`] (what a test may ask of the machine it runs on), [`dice`] (chance that can be repeated).
 
 pub mod artifacts;
 pub mod bench;
@@ -19,6 +18,7 @@ pub mod books;
 pub mod boot_files;
 pub mod dice;
 pub mod disk;
+pub mod efi_variables;
 pub mod image_host;
 pub mod installation;
 pub mod installed;
@@ -28,6 +28,7 @@ pub mod power_cut;
 pub mod process;
 pub mod proof;
 pub mod props;
+pub mod scratch;
 pub mod services;
 pub mod site;
 pub mod ssh;

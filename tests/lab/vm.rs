@@ -212,7 +212,8 @@ impl Machine {
         Ok(Vm { console: Console::new(&self.console(run)), qemu })
     }
 
-    fn console(&self, run: &str) -> PathBuf {
+    /// What it writes to its serial port in one run.
+    pub fn console(&self, run: &str) -> PathBuf {
         self.directory.join(format!("{run}.console"))
     }
 
@@ -222,10 +223,15 @@ impl Machine {
     }
 }
 
-/// A power cut ends QEMU, never the host: what was written is in its page cache.
+/// A power cut ends QEMU, never the host: what was written is in its page cache. Where the host
+/// has no room left QEMU would stop the machine and say nothing: the machine shall see a disk with
+/// errors instead.
 fn drive(index: usize, format: &str, image: &Path) -> String {
-    let image = image.display();
-    format!("if=none,id=disk{index},format={format},cache=unsafe,discard=unmap,file={image}")
+    format!(
+        "if=none,id=disk{index},format={format},cache=unsafe,discard=unmap,werror=report,\
+         rerror=report,file={}",
+        image.display()
+    )
 }
 
 /// A machine that runs. Switched off on drop, unless it was started to be kept.

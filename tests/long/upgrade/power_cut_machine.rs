@@ -16,6 +16,7 @@ use lab::power_cut::log::WriteLog;
 use lab::power_cut::{AttachedDisk, Cut, Cuts, NEEDS, overlay, seed};
 use lab::process::Lifetime;
 use lab::say;
+use lab::scratch::Scratch;
 use lab::site::{Overrides, Ports, Site};
 use lab::vm::Format;
 
@@ -38,9 +39,7 @@ fn a_hundred_power_cuts_of_a_machine() {
     }
     let artifacts = Artifacts::build().unwrap();
     artifacts.build_next_versions().unwrap();
-    let scratch = artifacts.cache.join("lab");
-    fs::create_dir_all(&scratch).unwrap();
-    let folder = tempfile::Builder::new().prefix("power.").tempdir_in(&scratch).unwrap();
+    let folder = Scratch::new(&artifacts.cache.join("lab"), "power").unwrap();
     let verdicts = survive(folder.path(), &artifacts).unwrap_or_else(|error| {
         say(&format!("everything of it lies in {}", folder.keep().display()));
         panic!("{error:?}");
