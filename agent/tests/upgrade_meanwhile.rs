@@ -1,7 +1,5 @@
 //! Somebody else changes a host while its upgrade is prepared: what they did is not lost.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod upgrade_site;
 
 use std::fs;
@@ -37,6 +35,9 @@ fn upgrade(site: &Site, meanwhile: impl FnMut()) -> Result<(), UpgradeError> {
     host.upgrade(&lock, &name("2.0")).map(drop)
 }
 
+/// The path that is told, what becomes of it, and who does that.
+type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&Tree));
+
 fn second(tree: &Tree) {
     tree.write("usr/bin/tool", "tool two\n");
     tree.write("etc/tool.conf", "setting = 2\n");
@@ -48,7 +49,7 @@ fn what_appears_changes_or_goes_meanwhile_is_noticed() {
         return;
     }
     let replace = |tree: &Tree| tree.write("usr/share/stays", "replaced\n");
-    let cases: [(&str, &str, &dyn Fn(&Tree)); 7] = [
+    let cases: [Case; 7] = [
         ("usr/local", "appears", &|tree| tree.write("usr/local/mine", "mine\n")),
         ("usr/share/goes/mine", "appears in what is removed", &|tree| {
             tree.write("usr/share/goes/mine", "mine\n");
