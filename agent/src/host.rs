@@ -11,7 +11,7 @@
 //! 1. [`inquiry`]: fetch manifest and rules of the edge, look at the disk, compare.
 //! 2. [`fetch`]: fetch what changes and check it against the manifest. [`script`]: `pre`.
 //! 3. [`staging`]: build what will stand at each changed place; a new `/usr` is a folder of hard
-//!    links to what stays and of what was fetched.
+//!    links to what stays and of what was fetched. [`recheck`]: nobody changed the host meanwhile.
 //! 4. The journal says *ready*. From here the upgrade is finished, whatever happens.
 //! 5. [`switch`]: each place changes with what was built for it, by one rename. What stood there
 //!    is kept, so the way back is the same renames again. The journal says *applied*.
@@ -34,6 +34,7 @@ mod layout;
 mod listing;
 pub mod pkgmngr;
 mod preflight;
+mod recheck;
 mod recover;
 mod report;
 mod rollback;

@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use specs::units::Name;
-use specs::upgrade::{Class, Digest, Disk, Kind, Manifest, PathError, Rules, TreePath};
+use specs::upgrade::{Class, Classifier, Digest, Disk, Kind, Manifest, PathError, Rules, TreePath};
 
 pub use hash::{Algorithm, hash_file};
-use walk::{Found, read_folder};
+use walk::{Found, walk};
 pub(crate) use walk::{is_ours, join, parallel, read_xattrs};
 
 /// Why a tree could not be read.
@@ -51,15 +51,14 @@ pub fn manifest(
     left_out: &str,
 ) -> Result<Manifest, TreeError> {
     let rules = Rules::parse(left_out, "");
-    let mut classifier = rules.classifier();
-    let mut found = BTreeMap::new();
     // The folders that a running system fills are part of a tree; what is in them is not.
-    let mut wanted = |path: &TreePath, is_folder| {
+    let wanted = |classifier: &mut Classifier<'_>, path: &TreePath, is_folder| {
         let listed = classifier.class(path, is_folder) == Class::Sync;
         (listed || (is_folder && path.parent().is_none()), listed)
     };
-    walk(folder, &mut found, &mut wanted)?;
-    found.retain(|_, found| found.entry.kind != Kind::Socket);
+    let mut found = walk(folder, &rules, &wanted)?;
+    found.retain(|(_, found)| found.entry.kind != Kind::Socket);
+    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     number_shared(&mut found);
     let entries = read_files(folder, found, |_, _| Some(Algorithm::Blake3))?;
     Ok(Manifest { role: role.clone(), version: version.clone(), entries })
@@ -82,26 +81,18 @@ pub fn observe(
     rules: &Rules,
     depth: Depth,
 ) -> Result<Disk, TreeError> {
-    let mut classifier = rules.classifier();
-    let mut found = BTreeMap::new();
     let listed = |path: &TreePath| {
         manifests.iter().any(|manifest| manifest.entries.get(path).is_some_and(|e| e.is_folder()))
     };
-    let mut wanted = |path: &TreePath, is_folder| {
-        let kept = classifier.class(path, is_folder) == Class::Keep;
-        (true, is_folder && !kept && listed(path))
+    let wanted = |classifier: &mut Classifier<'_>, path: &TreePath, is_folder: bool| {
+        (true, is_folder && listed(path) && classifier.class(path, true) != Class::Keep)
     };
-    walk(root, &mut found, &mut wanted)?;
-    let as_trusted = |path: &TreePath, size: u64, mtime: i64| {
-        let file = manifests.last()?.entries.get(path)?.file()?;
-        (depth == Depth::Fast && file.size == size && file.mtime == mtime).then_some(file.digest)
-    };
-    for (path, found) in &mut found {
-        if let Kind::File(file) = &mut found.entry.kind
-            && let Some(digest) = as_trusted(path, file.size, file.mtime)
-        {
-            file.digest = digest;
-        }
+    let mut found = walk(root, rules, &wanted)?;
+    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    if depth == Depth::Fast
+        && let Some(manifest) = manifests.last()
+    {
+        trust(&mut found, manifest);
     }
     read_files(root, found, |path, size| {
         let digests = manifests.iter().filter_map(|manifest| manifest.entries.get(path)?.file());
@@ -110,39 +101,29 @@ pub fn observe(
     })
 }
 
-/// Walks level by level. `wanted` says of a path whether it counts, and whether to go into it.
-fn walk(
-    root: &Path,
-    all: &mut BTreeMap<TreePath, Found>,
-    wanted: &mut dyn FnMut(&TreePath, bool) -> (bool, bool),
-) -> Result<(), TreeError> {
-    let mut level: Vec<Option<TreePath>> = vec![None];
-    while !level.is_empty() {
-        let folders = parallel(&level, |folder| read_folder(root, folder.as_ref()));
-        level.clear();
-        for found in folders {
-            for (path, found) in found? {
-                let (counts, enter) = wanted(&path, found.entry.is_folder());
-                if enter && found.entry.is_folder() {
-                    level.push(Some(path.clone()));
-                }
-                if counts {
-                    all.insert(path, found);
-                }
-            }
+/// Takes files whose size and time are those of the manifest to be as there. Both ascend.
+fn trust(found: &mut [(TreePath, Found)], manifest: &Manifest) {
+    let mut listed = manifest.entries.iter().peekable();
+    for (path, found) in found {
+        while listed.next_if(|(other, _)| *other < path).is_some() {}
+        if let Kind::File(file) = &mut found.entry.kind
+            && let Some((_, entry)) = listed.next_if(|(other, _)| *other == path)
+            && let Some(known) = entry.file()
+            && (known.size, known.mtime) == (file.size, file.mtime)
+        {
+            file.digest = known.digest;
         }
     }
-    Ok(())
 }
 
 /// Gives the files that share an inode a number, in the order of paths.
-fn number_shared(all: &mut BTreeMap<TreePath, Found>) {
+fn number_shared(all: &mut [(TreePath, Found)]) {
     let mut names: BTreeMap<(u64, u64), u32> = BTreeMap::new();
-    for found in all.values() {
+    for (_, found) in all.iter() {
         *names.entry(found.inode).or_default() += 1;
     }
     let mut numbers: BTreeMap<(u64, u64), u32> = BTreeMap::new();
-    for found in all.values_mut() {
+    for (_, found) in all {
         if names[&found.inode] > 1
             && let Kind::File(file) = &mut found.entry.kind
         {
@@ -152,40 +133,38 @@ fn number_shared(all: &mut BTreeMap<TreePath, Found>) {
     }
 }
 
-/// Reads the files that `algorithm` asks for and that nobody has read, each inode once.
+/// Reads the files that `algorithm` asks for and that nobody has read, each inode once and in the
+/// order of inodes.
 fn read_files(
     root: &Path,
-    found: BTreeMap<TreePath, Found>,
+    mut found: Vec<(TreePath, Found)>,
     algorithm: impl Fn(&TreePath, u64) -> Option<Algorithm>,
 ) -> Result<Disk, TreeError> {
-    let mut jobs: BTreeMap<((u64, u64), Algorithm), &TreePath> = BTreeMap::new();
-    let job = |path: &TreePath, found: &Found| {
-        let file = found.entry.file().filter(|file| file.digest == Digest::Unread)?;
-        Some((found.inode, algorithm(path, file.size)?))
-    };
-    for (path, found) in &found {
-        if let Some(job) = job(path, found) {
-            jobs.entry(job).or_insert(path);
+    let mut jobs: Vec<((u64, u64), Algorithm, usize)> = Vec::new();
+    for (position, (path, found)) in found.iter().enumerate() {
+        if let Some(file) = found.entry.file()
+            && file.digest == Digest::Unread
+            && let Some(algorithm) = algorithm(path, file.size)
+        {
+            jobs.push((found.inode, algorithm, position));
         }
     }
-    let list: Vec<_> = jobs.iter().collect();
-    let digests = parallel(&list, |((_, algorithm), path)| {
-        let path = walk::join(root, path);
-        hash_file(&path, *algorithm).map_err(|source| TreeError::Read { path, source })
+    jobs.sort_unstable();
+    let groups: Vec<_> = jobs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).collect();
+    let digests = parallel(&groups, |group| {
+        let (_, algorithm, position) = group[0];
+        let path = walk::join(root, &found[position].0);
+        hash_file(&path, algorithm).map_err(|source| TreeError::Read { path, source })
     });
-    let mut by_job = BTreeMap::new();
-    for ((job, _), digest) in list.into_iter().zip(digests) {
-        by_job.insert(*job, digest?);
-    }
-    let keys: Vec<_> = found.iter().map(|(path, found)| job(path, found)).collect();
-    let mut disk = Disk::new();
-    for ((path, mut found), job) in found.into_iter().zip(keys) {
-        if let (Some(job), Kind::File(file)) = (job, &mut found.entry.kind) {
-            file.digest = by_job[&job];
+    for (group, digest) in groups.iter().zip(digests) {
+        let digest = digest?;
+        for (_, _, position) in *group {
+            if let Kind::File(file) = &mut found[*position].1.entry.kind {
+                file.digest = digest;
+            }
         }
-        disk.insert(path, found.entry);
     }
-    Ok(disk)
+    Ok(found.into_iter().map(|(path, found)| (path, found.entry)).collect())
 }
 
 #[cfg(test)]

@@ -71,3 +71,56 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(&partial, bytes)?;
     fs::rename(&partial, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::FileTimes;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::cpio::{Archive, Entry};
+
+    /// The same content, made in another order and at another time.
+    fn folder(names: &[&str], age: u64) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, name.repeat(1000)).unwrap();
+            let time = SystemTime::now().checked_sub(Duration::from_secs(age)).unwrap();
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_same_content_is_packed_to_the_same_bytes() {
+        let there = run(("mksquashfs", "squashfs-tools"), &["-version"], "").is_ok();
+        assert!(there || std::env::var("CI").as_deref() != Ok("true"), "needs mksquashfs");
+        if !there {
+            println!("SKIPPED: needs mksquashfs");
+            return;
+        }
+        let pack = |names: &[&str], age| {
+            let folder = folder(names, age);
+            let image = folder.path().with_extension("squashfs");
+            make_squashfs(folder.path(), &image, Compression::Zstd).unwrap();
+            let bytes = fs::read(&image).unwrap();
+            fs::remove_file(image).unwrap();
+            bytes
+        };
+        let names = ["bin/a", "bin/b", "lib/c"];
+        let image = pack(&names, 0);
+        assert_eq!(image, pack(&["lib/c", "bin/b", "bin/a"], 100_000));
+        assert_ne!(image, pack(&names[..2], 0));
+
+        let cpio = |names: &[&str]| {
+            let mut archive = Archive::default();
+            archive.add("bin", Entry::Folder);
+            names.iter().for_each(|name| archive.add_file(name, name.as_bytes().to_vec(), true));
+            compress_cpio(&archive.to_bytes().unwrap()).unwrap()
+        };
+        assert_eq!(cpio(&["bin/a", "bin/b"]), cpio(&["bin/a", "bin/b"]));
+    }
+}

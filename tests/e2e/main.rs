@@ -8,6 +8,7 @@ mod first_machine;
 mod fronts;
 mod nothing_written;
 mod over_http;
+mod power_cut;
 mod role_trees;
 mod static_agent;
 mod uefi;

@@ -6,18 +6,25 @@
 //! (where that lies), [`installation`] (a machine installs and boots there), [`installed`] (its
 //! further life), [`proof`] and [`books`] (what is asked of it and of the server afterwards),
 //! [`upload`] (a machine that never was), [`disk`], [`efi_variables`] and [`ssh`] (how to look),
-//! [`storm`] and [`bench`] (the server under load), [`process`] (the door to other programs),
-//! [`needs`] (what a test may ask of the machine it runs on).
+//! [`power_cut`] (what a disk holds after one), [`image_host`] (a host without a machine), [`judge`]
+//! (whether a host is of one version), [`storm`] and [`bench`] (the server under load),
+//! [`bench_host`] (how fast a host is looked at), [`process`] (the door to other programs),
+//! [`needs`] (what a test may ask of the machine it runs on), [`dice`] (chance that can be repeated).
 
 pub mod artifacts;
 pub mod bench;
+pub mod bench_host;
 pub mod books;
 pub mod boot_files;
+pub mod dice;
 pub mod disk;
 pub mod efi_variables;
+pub mod image_host;
 pub mod installation;
 pub mod installed;
+pub mod judge;
 pub mod needs;
+pub mod power_cut;
 pub mod process;
 pub mod proof;
 pub mod props;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             lab::storm::storm(options).map(|line| println!("storm: OK {line}"))
         }
         Some(Work::BenchServer(options)) => lab::bench::bench(options),
+        Some(Work::BenchHost(options)) => lab::bench_host::bench(options),
         None if options.stop => kept::stop(),
         None => run(&options),
     };

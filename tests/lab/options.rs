@@ -56,6 +56,7 @@ pub(crate) struct Options {
 pub(crate) enum Work {
     Storm(lab::storm::Options),
     BenchServer(lab::bench::Options),
+    BenchHost(lab::bench_host::Options),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -15,7 +15,7 @@ use crate::process::{Lifetime, Service, run};
 use crate::scratch::ensure_room;
 use crate::services::{edeploy_server, free_port, rsync_daemon};
 use crate::ssh::{Login, key};
-use crate::vm::{Accelerator, Boot, Bus, Disk, Machine};
+use crate::vm::{Accelerator, Boot, Bus, Disk, Format, Machine};
 
 /// The profile of the samples.
 pub const PROFILE: &str = "vm";
@@ -232,7 +232,7 @@ impl Site {
             let image = directory.join(format!("disk{index}"));
             crate::disk::blank(&image, *bytes)?;
             let serial = format!("{}-DISK{index}", name.to_uppercase());
-            described.push(Disk { image, bus: Bus::Virtio, serial });
+            described.push(Disk { image, format: Format::Raw, bus: Bus::Virtio, serial });
         }
         Ok(Machine {
             name: name.to_owned(),

@@ -7,7 +7,7 @@ mod accelerator;
 mod console;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use specs::facts::Firmware;
 
 pub use self::accelerator::Accelerator;
 pub use self::console::Console;
+use crate::power_cut::Recording;
 use crate::process::{Lifetime, Service, shown};
 
 /// The emulator.
@@ -49,11 +50,24 @@ pub enum Bus {
     Nvme,
 }
 
+/// What the image of a disk is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// The bytes of the disk.
+    Raw,
+    /// An overlay of another image, see [`overlay`](crate::power_cut::overlay).
+    Overlay,
+    /// Likewise, and every write and flush is noted in this log.
+    Recorded(PathBuf),
+}
+
 /// One disk of a machine.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// The raw image.
+    /// The image.
     pub image: PathBuf,
+    /// What the image is.
+    pub format: Format,
     /// What it hangs on.
     pub bus: Bus,
     /// Its serial number.
@@ -125,17 +139,15 @@ impl Machine {
             add("-device", "ahci,id=ide".to_owned()); // q35 brings its own, called `ide` as well
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            // A power cut ends QEMU, never the host: what was written is in its page cache. Where
-            // the host has no room left QEMU would stop the machine and say nothing: the machine
-            // shall see a disk with errors instead.
-            add(
-                "-drive",
-                format!(
-                    "if=none,id=disk{index},format=raw,cache=unsafe,discard=unmap,werror=report,\
-                     rerror=report,file={}",
-                    disk.image.display()
-                ),
-            );
+            match &disk.format {
+                Format::Raw => add("-drive", drive(index, "raw", &disk.image)),
+                Format::Overlay => add("-drive", drive(index, "qcow2", &disk.image)),
+                Format::Recorded(log) => {
+                    let mut node = Recording::node(&disk.image, log);
+                    node["node-name"] = format!("disk{index}").into();
+                    add("-blockdev", node.to_string());
+                }
+            }
             let device = match disk.bus {
                 Bus::Virtio => "virtio-blk-pci".to_owned(),
                 Bus::Sata => format!("ide-hd,bus=ide.{index}"),
@@ -145,7 +157,7 @@ impl Machine {
             add(
                 "-device",
                 format!(
-                    "{device},drive=disk{index},serial={},bootindex={}",
+                    "{device},drive=disk{index},write-cache=on,serial={},bootindex={}",
                     disk.serial,
                     index + first
                 ),
@@ -214,6 +226,17 @@ impl Machine {
     }
 }
 
+/// A power cut ends QEMU, never the host: what was written is in its page cache. Where the host
+/// has no room left QEMU would stop the machine and say nothing: the machine shall see a disk with
+/// errors instead.
+fn drive(index: usize, format: &str, image: &Path) -> String {
+    format!(
+        "if=none,id=disk{index},format={format},cache=unsafe,discard=unmap,werror=report,\
+         rerror=report,file={}",
+        image.display()
+    )
+}
+
 /// A machine that runs. Switched off on drop, unless it was started to be kept.
 #[derive(Debug)]
 pub struct Vm {
@@ -259,6 +282,11 @@ impl Vm {
         })
     }
 
+    /// Whether it is on.
+    pub fn runs(&self) -> Result<bool> {
+        self.qemu.running()
+    }
+
     /// Cuts the power.
     pub fn cut_power(&self) -> Result<()> {
         self.qemu.kill()
@@ -284,7 +312,12 @@ mod tests {
             firmware,
             memory: 384,
             mac: "52:54:00:00:00:01".to_owned(),
-            disks: vec![Disk { image, bus: Bus::Virtio, serial: "LAB0".to_owned() }],
+            disks: vec![Disk {
+                image,
+                format: Format::Raw,
+                bus: Bus::Virtio,
+                serial: "LAB0".to_owned(),
+            }],
             boot,
             forwards: vec![Forward { port: 2222, to: "10.0.2.103:22".to_owned() }],
         }

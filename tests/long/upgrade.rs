@@ -1,4 +1,6 @@
 //! Role trees and installed hosts.
 
 mod interrupted;
+mod power_cut;
+mod power_cut_machine;
 mod reproducible;

@@ -83,6 +83,12 @@ pub enum UpgradeError {
         #[source]
         source: io::Error,
     },
+    /// Another program changed what the upgrade replaces, while it was prepared.
+    #[error(
+        "changed by another program while the upgrade was prepared: {}; nothing of the upgrade was done, run it again",
+        Named(_0)
+    )]
+    Meanwhile(Vec<TreePath>),
     /// `pre` said no.
     #[error("the script `pre` failed, so nothing was changed")]
     Pre(#[source] CmdError),
@@ -134,6 +140,22 @@ impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts: Vec<String> = self.0.iter().map(Refusal::to_string).collect();
         f.write_str(&texts.join("; "))
+    }
+}
+
+struct Named<'a>(&'a [TreePath]);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More than these help nobody.
+        const MOST: usize = 10;
+        let names: Vec<String> =
+            self.0.iter().take(MOST).map(|path| format!("`/{path}`")).collect();
+        f.write_str(&names.join(", "))?;
+        match self.0.len().saturating_sub(MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 

@@ -29,6 +29,11 @@ const PARTIAL: i32 = 23;
 /// A slow line and a large version; a stalled connection ends much earlier.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
+/// About the two lines of a manifest that a changed line costs at most, against the sum that the
+/// host sends for each: of 50,000 files of which every tenth changed, 0.8 MB travel instead of
+/// the 2 MB of rsync's own choice, which expects longer differences.
+const LINES: &str = "--block-size=256";
+
 fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
     let to = to.display().to_string();
     let mut all = vec!["--contimeout=30", "--timeout=120", "--no-motd"];
@@ -87,7 +92,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let base = origin.rsync_path.trim_matches('/');
         let url = origin.url(&format!("{base}/{}/{}.manifest", role.version, role.name));
         // The list of files is much smaller packed, and rarely all of it is new.
-        let args = ["-tz", "--ignore-times"];
+        let args = ["-tz", "--ignore-times", LINES];
         if !self.try_fetch(&rsync(&args, url.trim_end_matches('/'), file))? {
             return Ok(None);
         }

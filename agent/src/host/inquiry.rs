@@ -12,6 +12,7 @@ use super::boot_menu::default_kernel;
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
+use super::layout::remove_all;
 use crate::tree::{Depth, observe};
 use crate::world::Runner;
 
@@ -72,11 +73,15 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let old = self.own_manifest(&identity, folder)?;
         let file = folder.join("manifest");
         if let Some(old) = &old {
-            fs::write(&file, old.to_text()).tried("write", &file)?;
+            self.lay_basis(old, folder, &file)?;
         }
         let new = match self.fetch_manifest(&origin, &there, &file)? {
             Some(manifest) => manifest,
-            None => self.list_tree(&origin, &there, folder)?,
+            None => {
+                // Nothing came: this is still the basis.
+                remove_all(&file)?;
+                self.list_tree(&origin, &there, folder)?
+            }
         };
         check_names(&there, &new)?;
         self.progress.stage("compare with this host");
@@ -109,6 +114,17 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             Ok(manifest) => Ok(Some(manifest)),
             Err(UpgradeError::NoEdge { .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the text of the host's own manifest where the next one arrives as a difference.
+    fn lay_basis(&self, own: &Manifest, folder: &Path, file: &Path) -> Result<(), UpgradeError> {
+        let kept = Path::new(&manifest_path(&own.version)).to_owned();
+        let kept = self.root.resolve(&kept.display().to_string()).tried("find", &kept)?;
+        let came = folder.join("manifest.own");
+        match [kept, came].into_iter().find(|path| path.is_file()) {
+            Some(text) => fs::copy(&text, file).map(drop).tried("copy", &text),
+            None => fs::write(file, own.to_text()).tried("write", file),
         }
     }
 

@@ -17,6 +17,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lremovexattr, lsetxattr, maked
 use specs::upgrade::{Change, Digest, Entry, FileEntry, Kind, TreePath, UpgradePlan};
 
 use super::error::{Tried, UpgradeError};
+use super::recheck::{Seen, stamp};
 use crate::tree::{is_ours, join, read_xattrs};
 
 /// Builds the things of a plan's units.
@@ -28,6 +29,7 @@ pub(super) struct Builder<'a> {
     fetched: BTreeMap<Digest, PathBuf>,
     moved: BTreeSet<Digest>,
     shared: BTreeMap<u32, PathBuf>,
+    seen: Seen,
 }
 
 impl<'a> Builder<'a> {
@@ -44,7 +46,13 @@ impl<'a> Builder<'a> {
             }
         }
         let (moved, shared) = (BTreeSet::new(), BTreeMap::new());
-        Builder { root, changes: &plan.changes, children, fetched, moved, shared }
+        let seen = Seen::new();
+        Builder { root, changes: &plan.changes, children, fetched, moved, shared, seen }
+    }
+
+    /// What stood at the changed places while it built.
+    pub(super) fn into_seen(self) -> Seen {
+        self.seen
     }
 
     /// Makes at `place` what will stand at `path`.
@@ -52,6 +60,8 @@ impl<'a> Builder<'a> {
         let live = join(self.root, path);
         match self.changes.get(path) {
             Some(change) => {
+                let stays = change.after.as_ref().is_some_and(Entry::is_folder);
+                self.see(path, &live, !stays)?;
                 let Some(after) = &change.after else { return Ok(()) };
                 self.make(after, change.before.as_ref(), &live, place)?;
                 if after.is_folder() {
@@ -79,6 +89,19 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+    }
+
+    /// Notes what stands at a place, and with `below` all that it holds.
+    fn see(&mut self, path: &TreePath, live: &Path, below: bool) -> Result<(), UpgradeError> {
+        self.seen.insert(path.clone(), stamp(live)?);
+        if below && fs::symlink_metadata(live).is_ok_and(|metadata| metadata.is_dir()) {
+            for item in fs::read_dir(live).tried("read the folder", live)? {
+                let item = item.tried("read the folder", live)?;
+                let child = path.child(item.file_name().as_bytes());
+                self.see(&child.map_err(crate::tree::TreeError::Name)?, &item.path(), true)?;
+            }
+        }
+        Ok(())
     }
 
     /// Fills a folder: what is there and does not change, and what is new.

@@ -19,6 +19,7 @@ use super::inquiry::Inquiry;
 use super::journal::{Journal, Record};
 use super::kept;
 use super::layout::{Area, Prepared, PreparedUnit, fetched, inode, remove_all, top_of};
+use super::recheck::{Seen, recheck};
 use super::recover::{Resumed, arm, disarm};
 use super::staging::Builder;
 use crate::tree::{join, read_xattrs};
@@ -78,9 +79,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             gathered => gathered?,
         };
         self.failpoint.pass()?;
-        let prepared = self.prepare(&mut inquiry, fetched, area)?;
+        let (prepared, seen) = self.prepare(&mut inquiry, fetched, area)?;
+        self.progress.stage("write the new version to the disk");
         area.write_prepared(&prepared)?;
         area.sync(&prepared)?;
+        recheck(self.root.folder(), area, &prepared, &seen)?;
         let mut journal = Journal::open(&area.file("journal.new"))?;
         journal.append(Record::Ready, &mut self.failpoint)?;
         // The journal appears whole, under its name, or not at all.
@@ -114,7 +117,10 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let (origin, role) = (inquiry.identity.origin()?, inquiry.identity.role());
         let there = Role { name: role.name, version: to.clone() };
         let places = self.fetch_content(&origin, &there, &inquiry.plan, area)?;
-        learn_attributes(&mut inquiry, &places)?;
+        if learn_attributes(&mut inquiry, &places)? {
+            // What came is no longer all that is known.
+            remove_all(&area.file("manifest"))?;
+        }
         Ok((inquiry, places))
     }
 
@@ -124,7 +130,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         inquiry: &mut Inquiry,
         fetched: BTreeMap<Digest, PathBuf>,
         area: &Area,
-    ) -> Result<Prepared, UpgradeError> {
+    ) -> Result<(Prepared, Seen), UpgradeError> {
         let Inquiry { identity, to, plan, .. } = &*inquiry;
         let root = self.root.folder().to_owned();
         let edited = |local| local == Some(Local::Edited);
@@ -180,7 +186,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         if let Some(program) = &self.program {
             arm(&self.root, program)?;
         }
-        Ok(prepared)
+        Ok((prepared, builder.into_seen()))
     }
 
     /// Runs `pre` and remembers which services it stopped.
@@ -198,11 +204,12 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         to: &Manifest,
         area: &Area,
     ) -> Result<(), UpgradeError> {
-        let write = |name: &str, manifest: &Manifest| {
-            let path = area.file(name);
-            fs::write(&path, manifest.to_text()).tried("write", &path)
-        };
-        write("manifest.new", to)?;
+        let (came, new) = (area.file("manifest"), area.file("manifest.new"));
+        if came.exists() {
+            fs::copy(&came, &new).tried("copy", &came)?;
+        } else {
+            fs::write(&new, to.to_text()).tried("write", &new)?;
+        }
         match self.kept_manifest(&identity.version)? {
             Some(_) => Ok(()),
             None => {
@@ -217,10 +224,12 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
 }
 
 /// A listing tells no extended attributes: those of what was fetched are taken as they came.
+/// Tells whether there were any to learn.
 fn learn_attributes(
     inquiry: &mut Inquiry,
     fetched: &BTreeMap<Digest, PathBuf>,
-) -> Result<(), UpgradeError> {
+) -> Result<bool, UpgradeError> {
+    let mut learned = false;
     for (path, change) in &mut inquiry.plan.changes {
         let Some(after) = &mut change.after else { continue };
         let Kind::File(file) = &after.kind else { continue };
@@ -229,7 +238,8 @@ fn learn_attributes(
         {
             after.xattrs = Some(read_xattrs(place).tried("read the attributes of", place)?);
             inquiry.to.entries.insert(path.clone(), after.clone());
+            learned = true;
         }
     }
-    Ok(())
+    Ok(learned)
 }

@@ -1,19 +1,22 @@
 //! Reading folders, and doing many small things on all processors.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use rustix::fs::{
+    AtFlags, CWD, Dir, DirEntry, FileType, Mode, OFlags, lgetxattr, llistxattr, major, minor,
+    openat, readlinkat, statat,
+};
 use rustix::io::Errno;
-use specs::upgrade::{Digest, Entry, FileEntry, Kind, TreePath, Xattrs};
+use specs::upgrade::{Classifier, Digest, Entry, FileEntry, Kind, Rules, TreePath, Xattrs};
 
 use super::TreeError;
 
@@ -30,67 +33,177 @@ pub(crate) fn join(root: &Path, path: &TreePath) -> PathBuf {
     root.join(OsStr::from_bytes(path.as_bytes()))
 }
 
-/// What lies in a folder; `None` is the top. Unlisted folders where something else is mounted
-/// are no part of the tree.
-pub(super) fn read_folder(
-    root: &Path,
-    folder: Option<&TreePath>,
-) -> Result<Vec<(TreePath, Found)>, TreeError> {
-    let place = folder.map_or_else(|| root.to_owned(), |folder| join(root, folder));
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TreeError::Read { path, source }
-    };
-    let mut all = Vec::new();
-    for item in fs::read_dir(&place).map_err(failed(&place))? {
-        let item = item.map_err(failed(&place))?;
-        let name = item.file_name();
-        let path = match folder {
-            Some(folder) => folder.child(name.as_bytes())?,
-            None => TreePath::new(name.as_bytes())?,
-        };
-        let metadata = match item.metadata() {
-            Ok(metadata) => metadata,
-            // Files of a running system come and go.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(TreeError::Read { path: item.path(), source }),
-        };
-        let entry = match entry_of(&item.path(), &metadata) {
-            Ok(entry) => entry,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(TreeError::Read { path: item.path(), source }),
-        };
-        all.push((path, Found { entry, inode: (metadata.dev(), metadata.ino()) }));
-    }
-    Ok(all)
+/// Reads folders, and remembers buffers from one to the next. One for each thread.
+struct Reader<'a> {
+    root: &'a Path,
+    /// The path of what is looked at, for calls that take no folder; ends with a NUL.
+    place: Vec<u8>,
+    names: Vec<u8>,
 }
 
-/// What is at a path, a file still unread.
-fn entry_of(path: &Path, metadata: &Metadata) -> io::Result<Entry> {
-    let file_type = metadata.file_type();
-    let kind = if file_type.is_dir() {
-        Kind::Folder
-    } else if file_type.is_file() {
-        Kind::File(FileEntry {
-            size: metadata.size(),
-            mtime: metadata.mtime(),
-            digest: Digest::Unread,
-            shared: None,
-        })
-    } else if file_type.is_symlink() {
-        Kind::Link(fs::read_link(path)?.into_os_string().into_vec())
-    } else if file_type.is_fifo() {
-        Kind::Fifo
-    } else if file_type.is_socket() {
-        Kind::Socket
-    } else {
-        let block = file_type.is_block_device();
-        Kind::Device { block, major: major(metadata.rdev()), minor: minor(metadata.rdev()) }
+impl Reader<'_> {
+    /// What lies in a folder; `None` is the top. What lies in it is told in the order of inodes,
+    /// in which a disk reads them fastest.
+    fn read(&mut self, folder: Option<&TreePath>) -> Result<Vec<(TreePath, Found)>, TreeError> {
+        let place = folder.map_or_else(|| self.root.to_owned(), |folder| join(self.root, folder));
+        let failed = |source: Errno| TreeError::Read { path: place.clone(), source: source.into() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(CWD, &place, flags, Mode::empty()).map_err(failed)?;
+        let items = Dir::read_from(&opened).map_err(failed)?;
+        let mut items = items.collect::<Result<Vec<_>, Errno>>().map_err(failed)?;
+        items.retain(|item| !matches!(item.file_name().to_bytes(), b"." | b".."));
+        items.sort_unstable_by_key(DirEntry::ino);
+        self.place.clear();
+        self.place.extend_from_slice(place.as_os_str().as_bytes());
+        self.place.push(b'/');
+        let length = self.place.len();
+        let mut all = Vec::with_capacity(items.len());
+        for item in &items {
+            let name = item.file_name();
+            let path = match folder {
+                Some(folder) => folder.child(name.to_bytes())?,
+                None => TreePath::new(name.to_bytes())?,
+            };
+            self.place.truncate(length);
+            self.place.extend_from_slice(name.to_bytes_with_nul());
+            match self.look(&opened, name) {
+                Ok(found) => all.push((path, found)),
+                // Files of a running system come and go.
+                Err(Errno::NOENT) => {}
+                Err(source) => {
+                    let (path, source) = (join(self.root, &path), source.into());
+                    return Err(TreeError::Read { path, source });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What is there, a file still unread.
+    fn look(&mut self, folder: &OwnedFd, name: &CStr) -> Result<Found, Errno> {
+        let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Folder,
+            FileType::RegularFile => Kind::File(FileEntry {
+                size: u64::try_from(stat.st_size).unwrap_or_default(),
+                mtime: stat.st_mtime,
+                digest: Digest::Unread,
+                shared: None,
+            }),
+            FileType::Symlink => Kind::Link(readlinkat(folder, name, Vec::new())?.into_bytes()),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            other => Kind::Device {
+                block: other == FileType::BlockDevice,
+                major: major(stat.st_rdev),
+                minor: minor(stat.st_rdev),
+            },
+        };
+        // Links have no permissions of their own.
+        let mode = if matches!(kind, Kind::Link(_)) { 0o777 } else { stat.st_mode & 0o7777 };
+        let place = CStr::from_bytes_with_nul(&self.place).map_err(|_| Errno::INVAL)?;
+        let xattrs = Some(xattrs_at(place, &mut self.names)?);
+        let entry = Entry { kind, mode, uid: stat.st_uid, gid: stat.st_gid, xattrs };
+        Ok(Found { entry, inode: (stat.st_dev, stat.st_ino) })
+    }
+}
+
+/// Says of a path, which is a folder or not, whether it counts, and whether to go into it.
+pub(super) type Wanted<'a> =
+    dyn Fn(&mut Classifier<'_>, &TreePath, bool) -> (bool, bool) + Sync + 'a;
+
+/// Everything below a folder that counts, in no order, looked at by all processors.
+pub(super) fn walk(
+    root: &Path,
+    rules: &Rules,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<(TreePath, Found)>, TreeError> {
+    let queue = Queue::default();
+    queue.push(vec![None]);
+    let work = || -> Result<Vec<(TreePath, Found)>, TreeError> {
+        let mut classifier = rules.classifier();
+        let mut reader = Reader { root, place: Vec::new(), names: vec![0; NAMES] };
+        let mut mine = Vec::new();
+        while let Some((folder, _turn)) = queue.take() {
+            let read = reader.read(folder.as_ref());
+            let mut folders = Vec::new();
+            for (path, found) in read.inspect_err(|_| queue.give_up())? {
+                let is_folder = found.entry.is_folder();
+                let (counts, enter) = wanted(&mut classifier, &path, is_folder);
+                if enter && is_folder {
+                    folders.push(Some(path.clone()));
+                }
+                if counts {
+                    mine.push((path, found));
+                }
+            }
+            queue.push(folders);
+        }
+        Ok(mine)
     };
-    // Links have no permissions of their own.
-    let mode = if file_type.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 };
-    let xattrs = Some(read_xattrs(path)?);
-    Ok(Entry { kind, mode, uid: metadata.uid(), gid: metadata.gid(), xattrs })
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors()).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            let found = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            all.extend(found?);
+        }
+        Ok(all)
+    })
+}
+
+/// Folders that wait to be read. It ends when none waits and nobody reads one.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    folders: Vec<Option<TreePath>>,
+    read_now: usize,
+}
+
+/// Somebody reads a folder, until this is dropped.
+struct Turn<'a>(&'a Queue);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().read_now -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next folder; waits for those who may still find some.
+    fn take(&self) -> Option<(Option<TreePath>, Turn<'_>)> {
+        let mut state = self.state();
+        loop {
+            if let Some(folder) = state.folders.pop() {
+                state.read_now += 1;
+                return Some((folder, Turn(self)));
+            }
+            if state.read_now == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn push(&self, folders: Vec<Option<TreePath>>) {
+        self.state().folders.extend(folders);
+        self.changed.notify_all();
+    }
+
+    /// Nobody reads on.
+    fn give_up(&self) {
+        self.state().folders.clear();
+    }
 }
 
 /// Whether an attribute is part of a tree: labels and signatures belong to one machine's policy.
@@ -99,39 +212,53 @@ pub(crate) fn is_ours(name: &str) -> bool {
         && !name.starts_with("trusted.")
 }
 
+/// Room for the names of attributes; nearly always there are none or one.
+const NAMES: usize = 1024;
+
+/// The most that the kernel gives for names, or for a value.
+const MOST: usize = 64 * 1024;
+
 /// The extended attributes at a path, links not followed.
 pub(crate) fn read_xattrs(path: &Path) -> io::Result<Xattrs> {
-    let mut names = vec![0; 4096];
-    let length = match llistxattr(path, &mut names[..]) {
+    let place = CString::new(path.as_os_str().as_bytes())?;
+    Ok(xattrs_at(&place, &mut vec![0; NAMES])?)
+}
+
+fn xattrs_at(place: &CStr, names: &mut Vec<u8>) -> Result<Xattrs, Errno> {
+    let length = match llistxattr(place, &mut names[..]) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(Xattrs::new()),
-        Ok(length) => length,
         Err(Errno::RANGE) => {
-            names.resize(64 * 1024, 0);
-            llistxattr(path, &mut names[..])?
+            names.resize(MOST, 0);
+            llistxattr(place, &mut names[..])?
         }
-        Err(error) => return Err(error.into()),
+        length => length?,
     };
     let names = names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
     let mut xattrs = BTreeMap::new();
     for name in names.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| is_ours(name))
     {
-        let mut value = vec![0; 64 * 1024];
-        let length = match lgetxattr(path, name, &mut value[..]) {
+        let mut value = vec![0; MOST];
+        let length = match lgetxattr(place, name, &mut value[..]) {
             Err(Errno::NODATA) => continue,
             length => length?,
         };
         value.truncate(length);
+        value.shrink_to_fit();
         xattrs.insert(name.to_owned(), value);
     }
     Ok(xattrs)
+}
+
+/// How many threads find something to do.
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Does the work for each item, on as many threads as there are processors; results in order.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     // Starting a thread costs more than a few small items do.
     const WORTH_A_THREAD: usize = 8;
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = processors.min(items.len() / WORTH_A_THREAD);
+    let threads = processors().min(items.len() / WORTH_A_THREAD);
     if threads < 2 {
         return items.iter().map(work).collect();
     }
@@ -147,11 +274,11 @@ pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + S
                 } {
                     mine.push((item.0, work(item.1)));
                 }
-                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(mine);
+                results.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
             });
         }
     });
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(number, _)| *number);
     results.into_iter().map(|(_, result)| result).collect()
 }

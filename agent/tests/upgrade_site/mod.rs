@@ -354,14 +354,20 @@ impl Site {
     /// As [`Site::check_clean`], but for what the test itself put there.
     #[track_caller]
     pub fn check_clean_but(&mut self, unlisted: &[&str]) {
+        let expected: Vec<String> =
+            unlisted.iter().map(|path| format!("{path} unlisted")).collect();
+        self.check_drifts(&expected);
+    }
+
+    /// Exactly this has drifted.
+    #[track_caller]
+    pub fn check_drifts(&mut self, expected: &[String]) {
         let drifts: Vec<String> = self
             .verify()
             .drifts
             .into_iter()
             .map(|drift| format!("{} {}", drift.path, drift.kind))
             .collect();
-        let expected: Vec<String> =
-            unlisted.iter().map(|path| format!("{path} unlisted")).collect();
         assert_eq!(drifts, expected);
     }
 

@@ -8,7 +8,8 @@
 //! Changes are grouped into [`Unit`]s, the steps that are each carried out by one rename: all of
 //! `/usr` is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 
 use serde::{Deserialize, Serialize};
 
@@ -181,17 +182,17 @@ impl Draft<'_> {
         let mut classifier = rules.classifier();
         let nothing = Disk::new();
         let old_entries = from.map_or(&nothing, |manifest| &manifest.entries);
-        let paths: BTreeSet<&TreePath> = old_entries.keys().chain(to.entries.keys()).collect();
-        for path in paths {
-            let (old, new, here) = (old_entries.get(path), to.entries.get(path), disk.get(path));
+        for (path, old, new, here) in together(old_entries, &to.entries, disk) {
             let folder = new.or(here).or(old).is_some_and(Entry::is_folder);
             let as_wanted = match (new, here) {
                 (Some(new), Some(here)) => new.same(here),
                 (None, None) => true,
                 _ => false,
             };
+            if as_wanted {
+                continue;
+            }
             match classifier.class(path, folder) {
-                _ if as_wanted => {}
                 Class::Sync => {
                     let local = old.and_then(|old| match here {
                         None => Some(Local::Deleted),
@@ -352,6 +353,24 @@ impl Draft<'_> {
         }
         (retained, refusals)
     }
+}
+
+/// A path with what two manifests and the disk have there.
+type Three<'a> = (&'a TreePath, Option<&'a Entry>, Option<&'a Entry>, Option<&'a Entry>);
+
+/// Every path of two manifests, in order, by one pass over all three.
+fn together<'a>(old: &'a Disk, new: &'a Disk, disk: &'a Disk) -> impl Iterator<Item = Three<'a>> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut disk = disk.iter().peekable();
+    std::iter::from_fn(move || {
+        let next = [old.peek(), new.peek()].into_iter().flatten().map(|(path, _)| *path).min()?;
+        while disk.next_if(|(path, _)| *path < next).is_some() {}
+        let at = |(path, _): &(&TreePath, &Entry)| *path == next;
+        let take = |all: &mut Peekable<btree_map::Iter<'a, TreePath, Entry>>| {
+            all.next_if(at).map(|(_, entry)| entry)
+        };
+        Some((next, take(&mut old), take(&mut new), take(&mut disk)))
+    })
 }
 
 /// Groups changes into steps: additions to `/boot` first, then all of `/usr` at once, then the

@@ -45,6 +45,14 @@ impl TreePath {
         Ok(TreePath(bytes.into()))
     }
 
+    /// Whether it can be a part of a path.
+    fn is_name(name: &[u8]) -> bool {
+        !matches!(name, b"" | b"." | b"..")
+            && name.len() <= 255
+            && !name.contains(&0)
+            && !name.contains(&b'/')
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -68,7 +76,15 @@ impl TreePath {
 
     /// The path of something in this folder.
     pub fn child(&self, name: &[u8]) -> Result<TreePath, PathError> {
-        TreePath::new(&[&self.0, name].join(&b'/'))
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        bytes.extend_from_slice(&self.0);
+        bytes.push(b'/');
+        bytes.extend_from_slice(name);
+        if TreePath::is_name(name) && bytes.len() <= LONGEST {
+            // What it lies in has been checked before.
+            return Ok(TreePath(bytes.into_boxed_slice()));
+        }
+        TreePath::new(&bytes)
     }
 
     /// Whether it lies below `folder`.
@@ -117,6 +133,9 @@ impl FromStr for TreePath {
 
     /// Reads the escaped form.
     fn from_str(text: &str) -> Result<TreePath, PathError> {
+        if !text.contains('\\') {
+            return TreePath::new(text.as_bytes());
+        }
         let bytes = unescape(text).ok_or_else(|| PathError {
             text: text.to_owned(),
             reason: "a backslash is not followed by `x` and two hexadecimal digits",

@@ -88,27 +88,38 @@ impl Manifest {
         let mut name = || header.next().unwrap_or_default().parse::<Name>();
         let role = name().map_err(ManifestError::Name)?;
         let version = name().map_err(ManifestError::Name)?;
-        let mut entries = Disk::new();
+        let mut entries: Vec<(TreePath, Entry)> = Vec::new();
         for (line, text) in (2..).zip(lines) {
             let (path, entry) = read_entry(line, text)?;
-            if entries.last_key_value().is_some_and(|(last, _)| *last >= path) {
+            if entries.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(ManifestError::Line { line, reason: "paths do not ascend" });
             }
-            entries.insert(path, entry);
+            entries.push((path, entry));
         }
-        let manifest = Manifest { role, version, entries };
+        // A map of what is in order already is made at once.
+        let manifest = Manifest { role, version, entries: Disk::from_iter(entries) };
         manifest.check_parents()?;
         Ok(manifest)
     }
 
     /// Every path lies in a folder: nothing can be written through a link of the tree itself.
     pub(super) fn check_parents(&self) -> Result<(), ManifestError> {
+        let mut known: &[u8] = b"";
         for path in self.entries.keys() {
+            let Some(slash) = path.as_bytes().iter().rposition(|&byte| byte == b'/') else {
+                continue;
+            };
+            // Most have the same parent as the one before.
+            let above = &path.as_bytes()[..slash];
+            if above == known {
+                continue;
+            }
             if let Some(parent) = path.parent()
                 && !self.entries.get(&parent).is_some_and(Entry::is_folder)
             {
                 return Err(ManifestError::Parent { path: path.clone(), parent });
             }
+            known = above;
         }
         Ok(())
     }
@@ -219,9 +230,26 @@ fn read_file(words: &mut SplitAsciiWhitespace<'_>) -> Option<FileEntry> {
 
 fn read_digest(word: &str) -> Option<Digest> {
     Some(match word.strip_prefix("md5:") {
-        Some(hex) => Digest::Md5(read_hex(hex)?.try_into().ok()?),
-        None => Digest::Blake3(read_hex(word)?.try_into().ok()?),
+        Some(hex) => Digest::Md5(read_bytes(hex)?),
+        None => Digest::Blake3(read_bytes(word)?),
     })
+}
+
+/// So many bytes from twice as many digits.
+fn read_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; N];
+    if digits.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::try_from(16 * hex(pair[0])? + hex(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
+fn hex(digit: u8) -> Option<u32> {
+    char::from(digit).to_digit(16)
 }
 
 fn read_hex(text: &str) -> Option<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! A manifest against a disk: what is not as the version has it.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::Serialize;
@@ -46,29 +47,33 @@ impl fmt::Display for DriftKind {
 /// older kernel that wait for the next boot, and what the installation put there.
 pub fn verify(manifest: &Manifest, disk: &Disk, rules: &Rules, known: &[TreePath]) -> Vec<Drift> {
     let mut classifier = rules.classifier();
+    let expected = |path: &TreePath| known.iter().any(|own| path == own || path.is_below(own));
     let mut drifts = Vec::new();
-    for (path, entry) in &manifest.entries {
-        if classifier.class(path, entry.is_folder()) != Class::Sync {
-            continue;
-        }
-        let kind = match disk.get(path) {
-            None => DriftKind::Missing,
-            Some(found) => match found.differences(entry) {
+    // Both ascend: one pass over both. What the rules say is only asked of what drifted.
+    let mut found = disk.iter().peekable();
+    let mut listed = manifest.entries.iter().peekable();
+    loop {
+        let order = match (listed.peek(), found.peek()) {
+            (Some((wanted, _)), Some((there, _))) => wanted.cmp(there),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let wanted = if order.is_le() { listed.next() } else { None };
+        let there = if order.is_ge() { found.next() } else { None };
+        let kind = match (wanted, there) {
+            (Some((_, entry)), Some((_, found))) => match found.differences(entry) {
                 same if same.is_empty() => continue,
                 aspects => DriftKind::Changed(aspects),
             },
+            (Some(_), None) => DriftKind::Missing,
+            (None, _) => DriftKind::Unlisted,
         };
-        drifts.push(Drift { path: path.clone(), kind });
-    }
-    for (path, entry) in disk {
-        let expected = |known: &TreePath| path == known || path.is_below(known);
-        if !manifest.entries.contains_key(path)
-            && classifier.class(path, entry.is_folder()) == Class::Sync
-            && !known.iter().any(expected)
-        {
-            drifts.push(Drift { path: path.clone(), kind: DriftKind::Unlisted });
+        let Some((path, entry)) = wanted.or(there) else { continue };
+        let waived = wanted.is_none() && expected(path);
+        if !waived && classifier.class(path, entry.is_folder()) == Class::Sync {
+            drifts.push(Drift { path: path.clone(), kind });
         }
     }
-    drifts.sort_by(|a, b| a.path.cmp(&b.path));
     drifts
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::client::{Answer, Door};
+use crate::dice::Dice;
 
 /// Longer than any restart of the server.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,32 +27,16 @@ pub(super) struct Machine {
     dice: Dice,
 }
 
-/// A small generator: chance that can be repeated from its seed.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    /// True once in `sides` times.
-    fn hits(&mut self, sides: u64) -> bool {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).is_multiple_of(sides)
-    }
-}
-
 impl Machine {
     /// A machine that has not been switched on yet.
     pub(super) fn new(number: usize, door: &Door, facts: &str, seed: u64) -> Machine {
-        let mixed = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed;
         Machine {
             number,
             hostname: None,
             installed: false,
             requests: 0,
             upload: door.upload_request(facts),
-            dice: Dice(mixed | 1),
+            dice: Dice::new(seed ^ ((number as u64) << 32)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use lab::artifacts::{Artifacts, ROLE, VERSION, cache, checkout};
@@ -39,7 +40,8 @@ fn a_role_built_twice_is_the_same_to_the_byte() {
     assert_eq!(build(), build());
 }
 
-/// From the same unpacked packages, everything else made anew.
+/// From the same unpacked packages, everything else made anew: each build has a cache of its own,
+/// or the second would take the first one's root.
 #[test]
 fn an_initrd_built_twice_is_the_same_to_the_byte() {
     if !present(&[Need::Program("mksquashfs"), Need::Program("mmdebstrap")]) {
@@ -49,9 +51,13 @@ fn an_initrd_built_twice_is_the_same_to_the_byte() {
     let builder = artifacts.server.with_file_name("mkinitrd").display().to_string();
     let build = || {
         let out = tempfile::tempdir_in(cache()).unwrap();
+        symlink(cache().join("packages"), out.path().join("packages")).unwrap();
         let (place, agent) =
             (out.path().display().to_string(), artifacts.agent.display().to_string());
-        run_shown(&builder, ["build", "--agent", &agent, "--out", &place]).unwrap();
+        let line = ["build", "--agent", &agent, "--out", &place, "--cache", &place];
+        run_shown(&builder, line).unwrap();
+        let roots = fs::read_dir(out.path().join("roots")).unwrap().count();
+        assert!(roots > 0, "the root was made here");
         digests(out.path(), &["vmlinuz".to_owned(), "initrd.pxe".to_owned()])
     };
     assert_eq!(build(), build());
