@@ -5,7 +5,7 @@
 //! meets), [`artifacts`] (what is built for it), [`site`] (all of these in one folder),
 //! [`installation`] (a machine installs and boots there), [`proof`] and [`books`] (what is asked
 //! of it and of the server afterwards), [`upload`] (a machine that never was), [`disk`] and [`ssh`]
-//! (how to look), [`storm`] and [`bench`] (the server under load), [`process`] (the door
+//! (how to look), [`storm`], [`bench`] and [`trials`] (the server under load), [`process`] (the door
 //! to other programs), [`needs`] (what a test may ask of the machine it runs on).
 
 pub mod artifacts;
@@ -22,6 +22,7 @@ pub mod services;
 pub mod site;
 pub mod ssh;
 pub mod storm;
+pub mod trials;
 pub mod upload;
 pub mod vm;
 

@@ -62,8 +62,17 @@ pub struct Options {
 pub fn release_programs() -> Programs {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| checkout().join("target"), PathBuf::from);
-    let folder = target.join("release");
-    Programs { server: folder.join("edeploy-server"), cgi: folder.join("edeploy-cgi") }
+    Programs::in_folder(&target.join("release"))
+}
+
+/// The programs that were built together with the test that runs now.
+#[cfg(test)]
+pub(crate) fn debug_programs() -> Programs {
+    let test = std::env::current_exe().expect("a test has a file");
+    let folder = test.parent().and_then(std::path::Path::parent).expect("target/debug/deps");
+    let programs = Programs::in_folder(folder);
+    assert!(programs.server.exists(), "first: cargo build --workspace --bins");
+    programs
 }
 
 /// Plays it and checks it. One line says what happened.
@@ -74,10 +83,7 @@ pub fn storm(options: &Options) -> Result<String> {
         fleet::KINDS
     );
     let folder = tempfile::Builder::new().prefix("storm.").tempdir_in(&options.folder)?;
-    let programs = options.programs.as_ref().map_or_else(release_programs, |folder| Programs {
-        server: folder.join("edeploy-server"),
-        cgi: folder.join("edeploy-cgi"),
-    });
+    let programs = options.programs.as_deref().map_or_else(release_programs, Programs::in_folder);
     let entries = options.entries.unwrap_or(options.machines);
     let size = Size { profiles: options.profiles, entries };
     let hall = Hall::new(folder.path(), size, options.front, programs)?;

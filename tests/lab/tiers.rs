@@ -33,6 +33,7 @@ struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Group {
     Boot,
+    Server,
 }
 
 /// The sum so far.
