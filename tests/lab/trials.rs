@@ -5,12 +5,13 @@
 //! it go [`walk`] (all events in any order, with kills in between) and [`history`] (concurrent
 //! requests: some order of single ones must explain them). [`power`] loses what was not synced:
 //! [`trace`] reads what the kernel saw, [`disk`] forgets. [`faults`] makes system calls fail one
-//! by one, [`crowd`] besieges the door, [`endurance`] goes on for long.
+//! by one, [`full_disk`] takes all space, [`crowd`] besieges the door, [`endurance`] goes on for long.
 
 pub mod crowd;
 pub mod disk;
 pub mod endurance;
 pub mod faults;
+pub mod full_disk;
 pub mod history;
 pub mod place;
 pub mod power;

@@ -10,7 +10,7 @@ use lab::needs::{Need, present};
 use lab::process::run_shown;
 use lab::storm::hall::{Front, Programs};
 use lab::storm::{Options, release_programs, storm};
-use lab::trials::{crowd, endurance, faults, history, in_folder, power, walk};
+use lab::trials::{crowd, endurance, faults, full_disk, history, in_folder, power, walk};
 
 /// On a disk: what is measured and synced here is to mean something.
 const DISK: &str = "/var/tmp";
@@ -136,4 +136,15 @@ fn ten_minutes_of_load_leave_everything_flat() {
         assert!(sample.journal < 32 << 20, "the journal grows: {samples:?}");
         assert!(sample.logs <= 9 << 20, "the logs grow: {samples:?}");
     }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    if !present(&[Need::Root, Need::LoopDevices, Need::Program("mkfs.ext4")]) {
+        return;
+    }
+    let programs = built();
+    let answered = in_folder(Path::new(DISK), |folder| full_disk::trial(folder, programs)).unwrap();
+    println!("{answered:?}");
+    assert!(answered.refused > 0, "{answered:?}");
 }
