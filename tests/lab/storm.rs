@@ -162,3 +162,40 @@ fn play(options: &Options, hall: &Hall) -> Result<String> {
         footprint.1,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::needs::{Need, present};
+
+    #[track_caller]
+    fn check(front: Front, machines: usize, kills: usize) {
+        let programs = debug_programs().server;
+        let line = storm(&Options {
+            machines,
+            clients: 8,
+            entries: None,
+            profiles: 5,
+            kills,
+            front,
+            facts: 0,
+            seed: 1,
+            folder: std::env::temp_dir(),
+            programs: programs.parent().map(Into::into),
+        });
+        let used = format!("{machines} entries used, counts exact");
+        assert!(line.unwrap().contains(&used));
+    }
+
+    #[test]
+    fn a_small_storm() {
+        check(Front::Serve, 60, 2);
+    }
+
+    #[test]
+    fn a_small_storm_through_cgi() {
+        if present(&[Need::Program("lighttpd")]) {
+            check(Front::Cgi, 15, 1);
+        }
+    }
+}

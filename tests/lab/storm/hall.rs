@@ -161,6 +161,10 @@ impl Hall {
         if let Some(service) = self.running()?.take() {
             service.kill()?;
         }
+        // A web server's child that is not a CGI program yet holds the port for a moment longer.
+        wait_until("the port to be free", Duration::from_secs(10), || {
+            Ok(std::net::TcpListener::bind(services::local(self.port)).ok())
+        })?;
         Ok(())
     }
 

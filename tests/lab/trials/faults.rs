@@ -38,11 +38,10 @@ const fn fault(call: &'static str, error: &'static str, words: &'static str) -> 
 }
 
 /// What can fail, and how.
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 11] = [
     fault("pwrite64", "EIO", "Input/output error"),
     fault("pwrite64", "ENOSPC", "No space left on device"),
     fault("fdatasync", "EIO", "Input/output error"),
-    fault("ftruncate", "EIO", "Input/output error"),
     fault("write", "ENOSPC", "No space left on device"),
     fault("write", "EIO", "Input/output error"),
     fault("fsync", "EIO", "Input/output error"),

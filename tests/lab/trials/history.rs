@@ -17,6 +17,7 @@ use server::store::Store;
 use super::Dice;
 use super::place::{Place, Standings, check_files, standings};
 use super::table::{Answer, Command, Hardware, News, Nic, Request, Table, Ticket};
+use crate::say;
 use crate::storm::hall::Programs;
 
 /// Fewer entries than machines, so that they are fought for.
@@ -115,6 +116,9 @@ pub fn record(
         recorded.note(&operations, &ends);
         let there = standings(&store)?;
         possible = ends.into_iter().filter(|table| Standings::of(table) == there).collect();
+        if (meeting + 1).is_multiple_of(500) {
+            say(&format!("{meeting}: {recorded:?}"));
+        }
         ensure!(!possible.is_empty(), "meeting {meeting}: {operations:#?}\nleft {there:?}");
     }
     place.hall.stop()?;

@@ -11,6 +11,7 @@ use server::store::Store;
 use super::Dice;
 use super::place::{Place, Standings, check_files, standings};
 use super::table::{Answer, Command, Hardware, News, Nic, Request, Table, Ticket};
+use crate::say;
 use crate::storm::hall::Programs;
 
 /// Machines that share one serial number, as in the corpus.
@@ -81,6 +82,9 @@ pub fn walk(
     };
     for step in 0..steps {
         walk.step().with_context(|| format!("step {step} of the walk with seed {seed}"))?;
+        if (step + 1).is_multiple_of(5000) {
+            say(&format!("{:?}", walk.steps));
+        }
     }
     walk.place.hall.stop()?;
     check_files(&walk.store)?;
