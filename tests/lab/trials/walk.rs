@@ -169,9 +169,9 @@ impl Walk {
     /// Puts a request to the server or the store, and to the table.
     fn carry_out(&mut self, request: &Request) -> Result<()> {
         let is_operator = matches!(request, Request::Operate(..));
-        let (answer, twice) = if is_operator || self.dice.hits(4) {
+        let (answer, twice) = if is_operator || !self.dice.hits(6) {
             (self.place.decide(&self.store, request)?, false)
-        } else if self.dice.hits(60) {
+        } else if self.dice.hits(10) {
             self.steps.kills += 1;
             (self.ask_through_a_kill(request)?, true)
         } else {
