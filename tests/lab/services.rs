@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::process::{Lifetime, Service};
 
 /// A server that has not opened its port by then has failed.
-const START_DEADLINE: Duration = Duration::from_secs(10);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A port on 127.0.0.1 that nobody uses at this moment.
 pub fn free_port() -> Result<u16> {
