@@ -108,11 +108,12 @@ fn sync(application: &Application) {
 }
 
 /// Takes over what a killed server left, and says at once what is broken: machines will be told
-/// the same, later.
+/// the same, later. What it left unwritten is written once machines are answered: after a storm
+/// that takes many syncs.
 fn report_start(application: &Application) {
     for store in application.stores() {
         let name = &store.section().name;
-        match store.sync() {
+        match store.look(|_| ()) {
             Ok(()) => info!(section = name, "ready"),
             Err(failure) => error!(section = name, error = chain(&failure), "not ready"),
         }

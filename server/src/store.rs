@@ -32,6 +32,7 @@ use specs::units::Token;
 use self::engine::Engine;
 use self::lock::{Lock, LockGuard};
 use self::sources::Sources;
+use self::write_behind::Placed;
 use crate::settings::Section;
 
 pub use journal::JournalError;
@@ -292,9 +293,26 @@ impl Store {
         let Some(snapshot) = snapshot else { return Ok(()) };
         let prepared = snapshot.write(&self.section)?;
         let placed = self.with_engine(&mut locked_engine(), |engine| engine.place(prepared))?;
+        self.sync_folders(&placed)?;
+        self.with_engine(&mut locked_engine(), |engine| engine.note_written(&placed))?;
+        self.with_engine(&mut locked_engine(), |engine| self.catch_up(engine))
+    }
+
+    /// Where requests never pause something is always behind, and the journal would grow without
+    /// end. Before it does, all of them wait once, for what came since the files were written.
+    fn catch_up(&self, engine: &mut Engine) -> Result<(), StoreError> {
+        if !engine.is_overlong() {
+            return Ok(());
+        }
+        let Some(snapshot) = engine.snapshot()? else { return Ok(()) };
+        let placed = engine.place(snapshot.write(&self.section)?)?;
+        self.sync_folders(&placed)?;
+        engine.note_written(&placed)
+    }
+
+    fn sync_folders(&self, placed: &Placed) -> Result<(), StoreError> {
         files::sync_folders(&placed.folders)
-            .map_err(|source| StoreError::Io { path: self.section.private_dir(), source })?;
-        self.with_engine(&mut locked_engine(), |engine| engine.note_written(&placed))
+            .map_err(|source| StoreError::Io { path: self.section.private_dir(), source })
     }
 
     /// Decides for everyone in the batch, stores all of it, and hands the results out.

@@ -26,7 +26,7 @@ pub type Seconds = u64;
 pub const HISTORY_LINES: usize = 100;
 
 /// Where a machine stands in its life (the table in design 5a).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Uploaded, and no profile fitted.

@@ -95,9 +95,8 @@ pub fn bench(options: &Options) -> Result<()> {
 
 fn one(options: &Options, front: Front, entries: usize, facts: usize) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("bench-server.").tempdir_in(&options.folder)?;
-    let programs = options.programs.clone().map_or_else(crate::storm::release_programs, |folder| {
-        Programs { server: folder.join("edeploy-server"), cgi: folder.join("edeploy-cgi") }
-    });
+    let programs = options.programs.as_deref();
+    let programs = programs.map_or_else(crate::storm::release_programs, Programs::in_folder);
     let hall = Hall::new(folder.path(), Size { profiles: 1, entries }, front, programs)?;
     let started = Instant::now();
     hall.start()?;

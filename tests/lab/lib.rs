@@ -7,7 +7,7 @@
 //! further life), [`proof`] and [`books`] (what is asked of it and of the server afterwards),
 //! [`upload`] (a machine that never was), [`disk`], [`efi_variables`] and [`ssh`] (how to look),
 //! [`power_cut`] (what a disk holds after one), [`image_host`] (a host without a machine), [`judge`]
-//! (whether a host is of one version), [`storm`] and [`bench`] (the server under load),
+//! (whether a host is of one version), [`storm`], [`bench`] and [`trials`] (the server under load),
 //! [`bench_host`] (how fast a host is looked at), [`process`] (the door to other programs),
 //! [`needs`] (what a test may ask of the machine it runs on), [`dice`] (chance that can be repeated).
 
@@ -33,6 +33,7 @@ pub mod services;
 pub mod site;
 pub mod ssh;
 pub mod storm;
+pub mod trials;
 pub mod upload;
 pub mod vm;
 

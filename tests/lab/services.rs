@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::process::{Lifetime, Service};
 
 /// A server that has not opened its port by then has failed.
-const START_DEADLINE: Duration = Duration::from_secs(10);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A port on 127.0.0.1 that nobody uses at this moment.
 pub fn free_port() -> Result<u16> {
@@ -83,14 +83,34 @@ pub fn edeploy_server(
     log: &Path,
     lifetime: Lifetime,
 ) -> Result<Service> {
-    let arguments = [
+    let arguments = serve(configuration, port);
+    listen("edeploy-server", &program.to_string_lossy(), &arguments, port, log, lifetime)
+}
+
+/// The same under `strace` with these options. The tracer is the child (`-D`): the process that
+/// is started is the server.
+pub fn edeploy_server_under_strace(
+    options: &[String],
+    program: &Path,
+    configuration: &Path,
+    port: u16,
+    log: &Path,
+) -> Result<Service> {
+    let mut arguments: Vec<OsString> = vec!["-D".into()];
+    arguments.extend(options.iter().map(OsString::from));
+    arguments.push(program.into());
+    arguments.extend(serve(configuration, port));
+    listen("edeploy-server", "strace", &arguments, port, log, Lifetime::Scoped)
+}
+
+fn serve(configuration: &Path, port: u16) -> [OsString; 5] {
+    [
         "serve".into(),
         "--config".into(),
         configuration.into(),
         "--listen".into(),
         local(port).to_string().into(),
-    ];
-    listen("edeploy-server", &program.to_string_lossy(), &arguments, port, log, lifetime)
+    ]
 }
 
 /// Starts lighttpd with `edeploy-cgi` under `/cgi-bin/edeploy/`, by the links that a CGI

@@ -62,8 +62,17 @@ pub struct Options {
 pub fn release_programs() -> Programs {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| checkout().join("target"), PathBuf::from);
-    let folder = target.join("release");
-    Programs { server: folder.join("edeploy-server"), cgi: folder.join("edeploy-cgi") }
+    Programs::in_folder(&target.join("release"))
+}
+
+/// The programs that were built together with the test that runs now.
+#[cfg(test)]
+pub(crate) fn debug_programs() -> Programs {
+    let test = std::env::current_exe().expect("a test has a file");
+    let folder = test.parent().and_then(std::path::Path::parent).expect("target/debug/deps");
+    let programs = Programs::in_folder(folder);
+    assert!(programs.server.exists(), "first: cargo build --workspace --bins");
+    programs
 }
 
 /// Plays it and checks it. One line says what happened.
@@ -74,10 +83,7 @@ pub fn storm(options: &Options) -> Result<String> {
         fleet::KINDS
     );
     let folder = tempfile::Builder::new().prefix("storm.").tempdir_in(&options.folder)?;
-    let programs = options.programs.as_ref().map_or_else(release_programs, |folder| Programs {
-        server: folder.join("edeploy-server"),
-        cgi: folder.join("edeploy-cgi"),
-    });
+    let programs = options.programs.as_deref().map_or_else(release_programs, Programs::in_folder);
     let entries = options.entries.unwrap_or(options.machines);
     let size = Size { profiles: options.profiles, entries };
     let hall = Hall::new(folder.path(), size, options.front, programs)?;
@@ -155,4 +161,41 @@ fn play(options: &Options, hall: &Hall) -> Result<String> {
         footprint.0 as f64 / f64::from(1 << 20),
         footprint.1,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::needs::{Need, present};
+
+    #[track_caller]
+    fn check(front: Front, machines: usize, kills: usize) {
+        let programs = debug_programs().server;
+        let line = storm(&Options {
+            machines,
+            clients: 8,
+            entries: None,
+            profiles: 5,
+            kills,
+            front,
+            facts: 0,
+            seed: 1,
+            folder: std::env::temp_dir(),
+            programs: programs.parent().map(Into::into),
+        });
+        let used = format!("{machines} entries used, counts exact");
+        assert!(line.unwrap().contains(&used));
+    }
+
+    #[test]
+    fn a_small_storm() {
+        check(Front::Serve, 60, 2);
+    }
+
+    #[test]
+    fn a_small_storm_through_cgi() {
+        if present(&[Need::Program("lighttpd")]) {
+            check(Front::Cgi, 15, 1);
+        }
+    }
 }

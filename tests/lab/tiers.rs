@@ -43,6 +43,7 @@ const LAST_LINES: usize = 15;
 enum Group {
     Boot,
     Language,
+    Server,
     Upgrade,
 }
 

@@ -1,20 +1,28 @@
-//! The server under load, killed: what `lab storm` plays, at the size of a hall.
+//! Group `server`: the server under a hall's worth of load, killed, cut off from power, its disk
+//! failing, its door besieged. Each prints what it measured.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod kills;
+
+use std::path::Path;
 use std::time::Duration;
 
-use lab::artifacts::checkout;
+use lab::needs::{Need, present};
 use lab::process::run_shown;
-use lab::storm::fleet::Fleet;
-use lab::storm::hall::{Front, Hall, Size};
+use lab::storm::hall::{Front, Programs};
 use lab::storm::{Options, release_programs, storm};
+use lab::trials::{crowd, endurance, faults, full_disk, history, in_folder, power, walk};
 
-/// Kills at random instants of single allocations.
-const KILLS: usize = 1000;
+/// On a disk, where it is about what a disk does.
+const DISK: &str = "/var/tmp";
+/// In memory, where it is not: a kill loses nothing that was written, and tens of thousands of
+/// syncs that nobody looks at would take their time.
+const MEMORY: &str = "/dev/shm";
 
-fn built() {
+/// The programs of a release build, built if need be.
+fn built() -> Programs {
     let release = ["build", "--release", "--quiet", "--locked", "--package", "server", "--bins"];
     run_shown("cargo", release).unwrap();
+    release_programs()
 }
 
 fn options() -> Options {
@@ -27,7 +35,7 @@ fn options() -> Options {
         front: Front::Serve,
         facts: 0,
         seed: 7,
-        folder: "/var/tmp".into(),
+        folder: DISK.into(),
         programs: None,
     }
 }
@@ -40,61 +48,104 @@ fn ten_thousand_machines_and_twenty_kills() {
 
 #[test]
 fn a_storm_through_cgi() {
+    if !present(&[Need::Program("lighttpd")]) {
+        return;
+    }
     built();
     let smaller = Options { machines: 1000, front: Front::Cgi, kills: 3, ..options() };
     println!("{}", storm(&smaller).unwrap());
 }
 
-/// Each kill is at another instant of one allocation: from before the request is read to after
-/// the files were renamed. In the end every machine is given what it was told.
 #[test]
-fn a_thousand_kills_at_random_instants_of_single_allocations() {
-    built();
-    let folder = tempfile::Builder::new().prefix("kills.").tempdir_in("/var/tmp").unwrap();
-    let size = Size { profiles: 1, entries: KILLS };
-    let hall = Hall::new(folder.path(), size, Front::Serve, release_programs()).unwrap();
-    let fleet = Fleet::read(&checkout().join("tests/fixtures/corpus"), 0).unwrap();
-    let door = hall.door();
-    let mut told: Vec<Option<String>> = Vec::new();
-    for kill in 0..KILLS {
-        hall.start().unwrap();
-        let request = door.upload_request(&fleet.facts(kill, 1).unwrap());
-        let begun = AtomicBool::new(false);
-        let answer = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                begun.store(true, Ordering::SeqCst);
-                door.send(&request)
-            });
-            while !begun.load(Ordering::SeqCst) {
-                std::hint::spin_loop();
-            }
-            // A multiplicative hash spreads the instants over 0 to 8 ms, or to the files' turn.
-            let chance = (kill as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            let span = if kill % 10 == 0 { 700_000 } else { 8_000 };
-            std::thread::sleep(Duration::from_micros(chance % span));
-            hall.kill().unwrap();
-            asking.join().unwrap()
-        });
-        let name = answer.map(|answer| {
-            assert_eq!(answer.status, 200, "{kill}");
-            answer.json()["plan"]["plan"]["hostname"].as_str().unwrap().to_owned()
-        });
-        told.push(name);
+fn a_thousand_power_cuts_take_no_reply_back() {
+    if !present(&[Need::Program("strace")]) {
+        return;
     }
-    let answered = told.iter().flatten().count();
-    println!("{answered} of {KILLS} were answered before the kill");
-    assert!((50..KILLS - 50).contains(&answered), "the instants miss the allocation: {answered}");
-    hall.start().unwrap();
-    let mut names = std::collections::BTreeSet::new();
-    for (number, earlier) in told.into_iter().enumerate() {
-        let request = door.upload_request(&fleet.facts(number, 1).unwrap());
-        let answer = door.send(&request).unwrap();
-        let name = answer.json()["plan"]["plan"]["hostname"].as_str().map(str::to_owned);
-        assert!(answer.status == 200 && name.is_some(), "{number}: {}", answer.status);
-        assert!(earlier.is_none() || earlier == name, "{number}: {earlier:?}, then {name:?}");
-        assert!(names.insert(name), "an entry was given twice");
+    let programs = built();
+    let size = power::Size { machines: 300, kills: 3, cuts: 1000, seed: 3 };
+    let trial = |folder: &Path| power::trial(folder, Path::new(MEMORY), programs, size);
+    let played = in_folder(Path::new(DISK), trial).unwrap();
+    println!("{played:?}");
+    assert!(played.cuts == 1000 && played.losses > 500, "{played:?}");
+}
+
+#[test]
+fn a_hundred_thousand_steps_are_as_the_table_says() {
+    let programs = built();
+    let steps =
+        in_folder(Path::new(MEMORY), |folder| walk::walk(folder, programs, 100_000, 11)).unwrap();
+    println!("{steps:?}");
+    assert!(steps.kills > 500 && steps.installed > 5000, "{steps:?}");
+}
+
+#[test]
+fn concurrent_requests_look_as_if_they_had_come_one_by_one() {
+    let programs = built();
+    let recorded =
+        in_folder(Path::new(MEMORY), |folder| history::record(folder, programs, 3000, 5)).unwrap();
+    println!("{recorded:?}");
+    assert!(recorded.overlaps > recorded.requests && recorded.unanswered > 50, "{recorded:?}");
+}
+
+#[test]
+fn every_system_call_may_fail_once() {
+    if !present(&[Need::Program("strace")]) {
+        return;
     }
-    hall.stop().unwrap();
-    let state = std::fs::read_to_string(folder.path().join("config/state")).unwrap();
-    assert!(state.contains(&format!("(\"kind0\", {})", lab::storm::hall::SPARE)), "{state}");
+    let programs = built();
+    for fault in faults::FAULTS {
+        let trial = |folder: &Path| faults::trial(folder, &programs, fault, 1);
+        let failed = in_folder(Path::new(MEMORY), trial).unwrap();
+        println!("{} {}: {failed:?}", fault.call, fault.error);
+        assert!(failed.places > 0, "{fault:?} happens nowhere");
+    }
+}
+
+#[test]
+fn a_besieged_door_opens_for_honest_machines() {
+    if !present(&[Need::Program("prlimit")]) {
+        return;
+    }
+    let programs = built();
+    let without = Duration::from_secs(10);
+    let siege =
+        in_folder(Path::new(DISK), |folder| crowd::siege(folder, programs, without)).unwrap();
+    println!("{siege:?}");
+}
+
+#[test]
+fn facts_that_explode_the_matcher_are_refused_with_the_reason() {
+    let programs = built();
+    let explosion =
+        in_folder(Path::new(DISK), |folder| crowd::explosion(folder, programs)).unwrap();
+    println!("{explosion:?}");
+}
+
+#[test]
+fn ten_minutes_of_load_leave_everything_flat() {
+    let programs = built();
+    let (long, pause) = (Duration::from_secs(600), Duration::from_secs(10));
+    let endure = |folder: &Path| endurance::endure(folder, programs, long, pause);
+    let samples = in_folder(Path::new(DISK), endure).unwrap();
+    // The first fifth is for getting there.
+    let settled = &samples[samples.len() / 5..];
+    let [begin, .., end] = settled else { panic!("{samples:?}") };
+    println!("{begin:?}\n{end:?}");
+    assert!(end.memory < begin.memory * 5 / 4 + (4 << 20), "memory grows: {samples:?}");
+    for sample in settled {
+        assert!(sample.descriptors <= begin.descriptors + 64, "descriptors: {samples:?}");
+        assert!(sample.journal < 32 << 20, "the journal grows: {samples:?}");
+        assert!(sample.logs <= 9 << 20, "the logs grow: {samples:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    if !present(&[Need::Root, Need::LoopDevices, Need::Program("mkfs.ext4")]) {
+        return;
+    }
+    let programs = built();
+    let answered = in_folder(Path::new(DISK), |folder| full_disk::trial(folder, programs)).unwrap();
+    println!("{answered:?}");
+    assert!(answered.refused > 0, "{answered:?}");
 }

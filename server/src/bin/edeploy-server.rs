@@ -544,6 +544,8 @@ fn terminal_width() -> Option<u16> {
 fn start_log(json: bool) {
     let filter = EnvFilter::try_from_env("EDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log on a disk that is full must cost no answer: the complaint about it would panic.
+    let log = log.log_internal_errors(false);
     if json {
         log.json().init();
     } else {

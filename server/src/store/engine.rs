@@ -14,7 +14,7 @@ use specs::units::Name;
 use tracing::warn;
 
 use super::files::{ensure_folder, ensure_private_folder};
-use super::journal::{Journal, Line, News};
+use super::journal::{Journal, Line, News, OVERLONG};
 use super::sources::Sources;
 use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
@@ -136,6 +136,11 @@ impl Engine {
     /// Whether the readable files lag behind the journal.
     pub(super) fn is_behind(&self) -> bool {
         !self.unwritten.is_empty()
+    }
+
+    /// Whether the journal has grown beyond what it should, with requests that never pause.
+    pub(super) fn is_overlong(&self) -> bool {
+        self.journal.position() > OVERLONG
     }
 
     /// What the readable files lack; `None` when that is nothing.

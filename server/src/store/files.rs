@@ -175,20 +175,21 @@ pub(crate) fn ensure_private_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder and those above it that are missing, each as private as the one it is in.
+/// Makes a folder and those above it that are missing, each as private as the one it is in. What
+/// is synced in it is not lost with it: its name is on disk when this returns.
 pub(crate) fn ensure_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        ensure_folder(parent)?;
-    }
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    ensure_folder(above)?;
     let parent = folder_of(path)?;
     match DirBuilder::new().mode(0o755 & (parent.mode() | 0o700)).create(path) {
         Ok(()) => {
             // As with files, what was made and not where a link leads.
             let _ = lchown(path, Some(parent.uid()), Some(parent.gid()));
-            Ok(())
+            File::open(above)?.sync_all()
         }
         // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),

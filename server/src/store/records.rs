@@ -45,7 +45,9 @@ pub(super) fn read_all(folder: &Path) -> Result<Vec<Record>, StoreError> {
     for entry in entries {
         let path = entry.map_err(|source| failed(folder, source))?.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            records.push(read(&path)?);
+            // Files are removed without the lock. One that goes just now is of a machine that was
+            // forgotten, and the journal says so still.
+            records.extend(read(&path)?);
         }
     }
     records.sort_by(|one: &Record, other: &Record| one.id.cmp(&other.id));
@@ -53,11 +55,12 @@ pub(super) fn read_all(folder: &Path) -> Result<Vec<Record>, StoreError> {
 }
 
 /// A record that cannot be read stops everything: going on without it would give what its
-/// machine holds to another one.
-fn read(path: &Path) -> Result<Record, StoreError> {
-    let text = std::fs::read_to_string(path)
+/// machine holds to another one. `None`: there is none by now.
+fn read(path: &Path) -> Result<Option<Record>, StoreError> {
+    let text = absent_as_none(std::fs::read_to_string(path))
         .map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
-    ron_options().from_str(&text).map_err(|error| StoreError::Record {
+    let record = text.map(|text| ron_options().from_str(&text)).transpose();
+    record.map_err(|error| StoreError::Record {
         path: path.to_owned(),
         line: error.span.start.line,
         column: error.span.start.col,
@@ -99,6 +102,14 @@ mod tests {
         std::fs::write(folder.path().join("x.ron.edeploy-new"), "(").unwrap();
         assert_eq!(read_all(folder.path()).unwrap(), [record]);
         assert_eq!(read_all(&folder.path().join("absent")).unwrap(), []);
+    }
+
+    #[test]
+    fn a_record_that_goes_while_the_folder_is_read_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        // Listed, and not there when it is read.
+        std::os::unix::fs::symlink("gone", folder.path().join("a.ron")).unwrap();
+        assert_eq!(read_all(folder.path()).unwrap(), []);
     }
 
     #[test]

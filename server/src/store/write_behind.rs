@@ -154,9 +154,16 @@ fn write_machines(
         written.map_err(|source| failed(&path, source))?;
     }
     replacement.sync().map_err(|source| failed(&machines, source))?;
-    let folders = replacement.put_in_place(|_| true).map_err(|source| failed(&machines, source))?;
+    let mut folders =
+        replacement.put_in_place(|_| true).map_err(|source| failed(&machines, source))?;
     for path in forgotten {
-        absent_as_none(std::fs::remove_file(&path)).map_err(|source| failed(&path, source))?;
+        let removed = absent_as_none(std::fs::remove_file(&path));
+        // A record that comes back after a power cut would hold what others were given since.
+        if removed.map_err(|source| failed(&path, source))?.is_some()
+            && let Some(folder) = path.parent()
+        {
+            folders.insert(folder.to_owned());
+        }
     }
     Ok(folders)
 }

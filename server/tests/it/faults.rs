@@ -291,3 +291,39 @@ fn a_lock_file_that_is_deleted_over_and_over_leaves_one_holder() {
     deployment.sync();
     assert_eq!((deployment.used().len(), deployment.count().as_str()), (40, "0"));
 }
+
+#[test]
+fn the_journal_stays_bounded_while_requests_never_pause() {
+    let deployment = Deployment::sized(4);
+    let journal = deployment.path("config/.edeploy/journal");
+    let length = || std::fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+    let longest = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..3)
+                .map(|n| {
+                    let deployment = &deployment;
+                    scope.spawn(move || {
+                        // 60 times 200 kB of facts, other ones each time.
+                        for round in 0..60 {
+                            let mut facts = machine(n);
+                            let noise = "x".repeat(1000);
+                            let facts_list = facts.as_array_mut().unwrap();
+                            facts_list.extend((0..200).map(|k| {
+                                json!(["noise", format!("{round}"), format!("{k}"), noise])
+                            }));
+                            assert_eq!(deployment.upload(&facts).status, 200);
+                        }
+                    })
+                })
+                .collect();
+        let mut longest = 0;
+        while !clients.iter().all(|client| client.is_finished()) {
+            deployment.sync();
+            longest = longest.max(length());
+        }
+        longest
+    });
+    // 36 MB in all; something comes in while the files are written.
+    assert!(longest < 20 << 20, "{longest}");
+    assert!(length() < 20 << 20);
+}

@@ -413,6 +413,8 @@ impl Upload<'_> {
     fn told(&self, world: &World, profile: &Name, no: &No) -> String {
         let spec = world.catalog.profile(profile).and_then(|files| files.specs.good());
         match (no, spec) {
+            // Looking for the line that failed would be as hopeless, at the same cost.
+            (No::Match(no @ NoMatch::BudgetExhausted), _) => no.to_string(),
             (No::Match(no), Some(spec)) => match explain::explain(&self.matcher, spec) {
                 Ok(Some(mismatch)) => mismatch.sentence(&self.matcher, spec),
                 Ok(None) | Err(_) => no.to_string(),

@@ -39,19 +39,34 @@ impl Answer {
 impl Door {
     /// A complete upload of facts, ready to be sent.
     pub fn upload_request(&self, facts: &str) -> Vec<u8> {
-        let body = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"protocol\"\r\n\r\n1\r\n\
-             --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; \
-             filename=\"hw.json\"\r\n\r\n{facts}\r\n--{BOUNDARY}--\r\n"
-        );
+        self.form_request(&[("file", Some("hw.json"), facts)])
+    }
+
+    /// A complete form with these fields (name, file name, content), ready to be sent.
+    pub fn form_request(&self, fields: &[(&str, Option<&str>, &str)]) -> Vec<u8> {
+        let mut body = String::new();
+        for (name, file_name, content) in [("protocol", None, "1")].iter().chain(fields) {
+            let file_name = file_name.map(|it| format!("; filename=\"{it}\"")).unwrap_or_default();
+            body.push_str(&format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n\
+                 {content}\r\n"
+            ));
+        }
+        body.push_str(&format!("--{BOUNDARY}--\r\n"));
         let form = format!("multipart/form-data; boundary={BOUNDARY}");
         self.request("upload", &form, &body)
     }
 
     /// A report of events, ready to be sent.
-    pub fn events_request(&self, ticket: &str, sequence: u64, events: &Value) -> Vec<u8> {
+    pub fn events_request(
+        &self,
+        nonce: &str,
+        ticket: &str,
+        sequence: u64,
+        events: &Value,
+    ) -> Vec<u8> {
         let batch = json!({
-            "protocol": 1, "agent": "storm", "nonce": "0".repeat(32), "ticket": ticket,
+            "protocol": 1, "agent": "storm", "nonce": nonce, "ticket": ticket,
             "sequence": sequence, "events": events,
         });
         self.request("events", "application/json", &batch.to_string())

@@ -30,6 +30,13 @@ pub struct Programs {
     pub cgi: PathBuf,
 }
 
+impl Programs {
+    /// Both, in this folder.
+    pub fn in_folder(folder: &Path) -> Programs {
+        Programs { server: folder.join("edeploy-server"), cgi: folder.join("edeploy-cgi") }
+    }
+}
+
 /// How many more than there are entries `state` allows of each profile: a machine that finds no
 /// entry is told so, and not that nobody wants it.
 pub const SPARE: usize = 1;
@@ -126,11 +133,38 @@ impl Hall {
         Ok(())
     }
 
+    /// As [`Hall::start`], with the server under `strace` and these options of it.
+    pub fn start_under_strace(&self, options: &[String]) -> Result<()> {
+        let service = services::edeploy_server_under_strace(
+            options,
+            &self.programs.server,
+            &self.configuration(),
+            self.port,
+            &self.folder.join("server.log"),
+        )?;
+        *self.running()? = Some(service);
+        Ok(())
+    }
+
+    /// The programs it runs.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Id of the process that runs.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.running()?.as_ref().context("no server runs")?.id())
+    }
+
     /// SIGKILL; waits for the end.
     pub fn kill(&self) -> Result<()> {
         if let Some(service) = self.running()?.take() {
             service.kill()?;
         }
+        // A web server's child that is not a CGI program yet holds the port for a moment longer.
+        wait_until("the port to be free", Duration::from_secs(10), || {
+            Ok(std::net::TcpListener::bind(services::local(self.port)).ok())
+        })?;
         Ok(())
     }
 
