@@ -8,6 +8,7 @@
 
 mod crash;
 mod deployment;
+mod edits;
 mod faults;
 mod order;
 mod processes;
