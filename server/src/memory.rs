@@ -8,6 +8,10 @@
 #[cfg(target_env = "gnu")]
 const LARGE: i32 = 1 << 20;
 
+/// Of small ones, so much is kept for the next batch.
+#[cfg(target_env = "gnu")]
+const KEPT: i32 = 16 << 20;
+
 /// To be called before the first thread is started. Threads share two arenas: each keeps what
 /// its busiest moment needed, and the workers are many.
 pub fn settle() {
@@ -20,7 +24,7 @@ pub fn settle() {
         unsafe {
             mallopt(M_ARENA_MAX, 2);
             mallopt(M_MMAP_THRESHOLD, LARGE);
-            mallopt(M_TRIM_THRESHOLD, LARGE);
+            mallopt(M_TRIM_THRESHOLD, KEPT);
         }
     }
 }

@@ -153,6 +153,8 @@ impl State {
             }
             line.read = there.read;
         }
+        // What went back to a profile that is not listed has gone with its line.
+        self.pending.retain(|profile, _| self.lines.iter().any(|line| line.profile == *profile));
         self.document = written.document;
     }
 

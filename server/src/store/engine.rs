@@ -41,7 +41,11 @@ impl Engine {
             .and_then(|()| ensure_folder(&records::folder(section)))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
-        let world = World::new(records::read_all(&records::folder(section))?);
+        let mut world = World::new([]);
+        // One after the other: unpacked, a hall of them would not fit in what it takes later.
+        for record in records::read_each(&records::folder(section))? {
+            world.apply(&Change::Record { record: Box::new(record?) });
+        }
         let sources = Sources::open(section)?;
         let News::Lines(lines) = journal.read_new()? else {
             return Err(StoreError::Broken(format!(
@@ -101,7 +105,7 @@ impl Engine {
                         warn!("{warning}");
                     }
                     let decision = self.world.reconcile(profile, super::now());
-                    self.settle(&decision);
+                    self.settle(decision);
                 }
                 File::Specs(_) | File::Configure(_) | File::Script(_) => {}
             }
@@ -115,12 +119,12 @@ impl Engine {
     }
 
     /// Makes changes true in memory; [`Engine::commit`] stores them.
-    pub(super) fn apply(&mut self, changes: &[Change], durable: bool) {
+    pub(super) fn apply(&mut self, changes: Vec<Change>, durable: bool) {
         let at = self.journal.position();
-        for change in changes {
+        for change in &changes {
             self.apply_one(change, at);
         }
-        self.pending.extend_from_slice(changes);
+        self.pending.extend(changes);
         self.durable |= durable;
     }
 
@@ -282,7 +286,7 @@ impl Engine {
             }
             Change::Facts { machine, name, facts } => {
                 self.unwritten.forgotten_facts.remove(name);
-                let facts = (at, name.clone(), Arc::new(facts.clone()));
+                let facts = (at, name.clone(), Arc::clone(facts));
                 self.unwritten.facts.insert(machine.clone(), facts);
             }
             Change::Count { .. } | Change::Entry { .. } => {}
@@ -292,16 +296,16 @@ impl Engine {
     /// Fails the machines that have been silent for longer than the lease.
     pub(super) fn expire(&mut self, now: Seconds) {
         if let Some(decision) = self.world.expire(now, self.section.lease.as_secs()) {
-            self.settle(&decision);
+            self.settle(decision);
         }
     }
 
     /// Takes over a decision that nobody waits for.
-    fn settle(&mut self, decision: &Decision) {
+    fn settle(&mut self, decision: Decision) {
         for warning in &decision.warnings {
             warn!("{warning}");
         }
-        self.apply(&decision.changes, decision.durable);
+        self.apply(decision.changes, decision.durable);
     }
 }
 

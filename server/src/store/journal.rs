@@ -266,13 +266,10 @@ fn read_header(file: &File) -> io::Result<Option<String>> {
 }
 
 fn render(line: &Line, synced: u64) -> io::Result<String> {
-    #[derive(Serialize)]
-    struct Rendered<'a> {
-        #[serde(flatten)]
-        line: &'a Line,
-        synced: u64,
-    }
-    let json = serde_json::to_string(&Rendered { line, synced })?;
+    // As `Stored` with the line flattened; by hand, because serde would copy all of it.
+    let mut json = serde_json::to_string(line)?;
+    json.pop();
+    json.push_str(&format!(",\"synced\":{synced}}}"));
     Ok(format!("{} {json}\n", checksum(json.as_bytes())))
 }
 
@@ -324,6 +321,15 @@ mod tests {
     fn lines_of(journal: &mut Journal) -> Vec<Line> {
         let News::Lines(lines) = journal.read_new().unwrap() else { panic!("replaced") };
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        for line in [batch(3), Line::Written { offset: 7 }] {
+            let text = render(&line, 5).unwrap();
+            let stored = read_line(text.trim_end().as_bytes()).unwrap();
+            assert_eq!((stored.line, stored.synced), (line, 5));
+        }
     }
 
     #[test]

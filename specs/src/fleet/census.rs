@@ -1,8 +1,8 @@
 //! All machines that are known, and the ways to find one: by MAC, serial, UUID, host name,
 //! ticket, CMDB entry, and by how long it has been silent. None of them walks the records.
 //!
-//! A hall of 10,000 machines has to be small while nothing happens: records are kept packed, and
-//! are unpacked when they are looked at. What they are found by is kept as a hash; whether a
+//! A hall of 10,000 machines has to be small while nothing happens: but for a few, records are
+//! kept packed, and are unpacked when they are looked at. What they are found by is kept as a hash; whether a
 //! record really has it is seen when it is unpacked.
 
 mod packed;
@@ -29,6 +29,9 @@ pub struct Census {
     leases: BTreeSet<(Seconds, Number)>,
     rebinding: BTreeSet<Number>,
 }
+
+/// So many records are not worth the work of packing them.
+const FEW: usize = 100;
 
 /// What tells a record from others in memory.
 type Number = u32;
@@ -166,7 +169,10 @@ impl Census {
         if record.rebinding {
             self.rebinding.insert(number);
         }
-        self.slots[number as usize] = Some(self.packer.pack(record));
+        self.slots[number as usize] = Some(match self.numbers.len() {
+            0..FEW => Packed::Plain(Box::new(record.clone())),
+            _ => self.packer.pack(record),
+        });
         self.numbers.insert(record.id.clone(), number);
     }
 

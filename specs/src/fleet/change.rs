@@ -1,5 +1,7 @@
 //! What a decision changes, as values: the lines of the server's journal.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cmdb::Entry;
@@ -57,8 +59,8 @@ pub enum Change {
         /// The file name to store them under, without `.hw` (it follows product and serial,
         /// which may change while the id stays).
         name: Name,
-        /// The facts.
-        facts: Facts,
+        /// The facts; shared, because they are many and nobody changes them any more.
+        facts: Arc<Facts>,
     },
 }
 

@@ -34,12 +34,15 @@ impl World {
                 let holding = record.bound_entry().map(|(_, holding)| holding);
                 holding.is_some_and(|it| cmdb.entry(it.position).as_ref() == Some(&it.after))
             };
-            let (settled, astray): (Vec<_>, Vec<_>) =
-                self.holders_of(profile).into_iter().partition(|record| holds(record));
+            // Nearly all are where they were, and unpacked they are large: twice one by one.
+            let astray: Vec<Record> =
+                self.holders_of(profile).filter(|record| !holds(record)).collect();
             if !astray.is_empty() {
                 let mut places = Places::of(cmdb);
-                for (_, holding) in settled.iter().filter_map(|record| record.bound_entry()) {
-                    places.claim(&holding.after.digest(), holding.position);
+                for record in self.holders_of(profile).filter(holds) {
+                    if let Some((_, holding)) = record.bound_entry() {
+                        places.claim(&holding.after.digest(), holding.position);
+                    }
                 }
                 for record in &astray {
                     let Some((_, holding)) = record.bound_entry() else { continue };
@@ -49,6 +52,13 @@ impl World {
             }
         }
         draft.finish(Answer::Done(format!("{profile}.cmdb was edited by hand")))
+    }
+
+    /// The machines that hold entries of this profile.
+    fn holders_of<'a>(&'a self, profile: &'a Name) -> impl Iterator<Item = Record> + 'a {
+        let holds =
+            move |record: &Record| record.bound_entry().is_some_and(|(held, _)| held == profile);
+        self.census.records().filter(holds)
     }
 }
 

@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::{Answer, Decision, World};
 use crate::event::{DiskState, Event};
 use crate::machine::{Phase, Record, Seconds};
-use crate::units::{Name, Token};
+use crate::units::Token;
 
 /// Longest text of a machine that goes into a record.
 const TEXT: usize = 500;
@@ -218,12 +218,4 @@ fn clean(text: &str) -> String {
         }
     }
     clean
-}
-
-impl World {
-    /// The names of the machines that hold entries of this profile, for messages.
-    pub fn holders_of(&self, profile: &Name) -> Vec<Record> {
-        let holds = |record: &Record| record.bound_entry().is_some_and(|(held, _)| held == profile);
-        self.census.records().filter(holds).collect()
-    }
 }

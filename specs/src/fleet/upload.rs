@@ -480,7 +480,7 @@ impl Upload<'_> {
             draft.push(Change::Facts {
                 machine: record.id.clone(),
                 name,
-                facts: secret::redacted_facts(self.facts),
+                facts: Arc::new(secret::redacted_facts(self.facts)),
             });
         }
         if draft.world.census.get(&record.id).as_ref() != Some(&record) {

@@ -20,7 +20,7 @@ pub(super) struct Packer {
 pub(super) enum Packed {
     /// What differs from the typical record of its time.
     Small { bytes: Box<[u8]>, typical: Arc<Vec<u8>> },
-    /// One that cannot be written.
+    /// One of a few, or one that cannot be written.
     Plain(Box<Record>),
 }
 
