@@ -256,7 +256,7 @@ mod tests {
             assert!(text.contains(&format!("\n# {}", step.id)), "{}: {text}", step.id);
         }
         assert!(text.contains("<secret>") && !text.contains("s3cr3t"), "{text}");
-        assert!(text.trim_end().ends_with("sync"), "{text}");
+        assert!(text.trim_end().ends_with("\nsync /dev/vda2"), "{text}");
     }
 
     #[test]

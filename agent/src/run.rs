@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use nix::time::{ClockId, clock_settime};
 use specs::event::{DiskState, Event};
 use specs::facts::Facts;
-use specs::plan::Plan;
+use specs::plan::{Action, Plan};
 use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
@@ -32,7 +32,7 @@ use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
 use crate::link::{Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
 use crate::report::{Console, INSTALL_LOG, since_boot};
-use crate::world::{CmdError, RealRunner, Root};
+use crate::world::{Cmd, CmdError, RealRunner, Root, Runner, Tool};
 
 pub use plan::PlanError;
 use reporter::Reporter;
@@ -133,6 +133,23 @@ fn warm_random_numbers() {
     std::thread::spawn(client::nonce);
 }
 
+/// The kernel loads the driver of a file system when the first one is mounted. It may as well do
+/// so while the server is asked for the role; what cannot be loaded is told by the mount.
+fn warm_file_systems(plan: &Plan) {
+    let mut modules: Vec<&str> = Vec::new();
+    for step in &plan.steps {
+        let Action::Mount { filesystem, .. } = &step.action else { continue };
+        modules.push(filesystem);
+        if filesystem == "vfat" {
+            // For its short names and for its long ones.
+            modules.extend(["nls_cp437", "nls_ascii"]);
+        }
+    }
+    let args = [&["--all", "--quiet"], &modules[..]].concat();
+    let load = Cmd::new(Tool::Modprobe, &args).why("load the drivers of file systems");
+    std::thread::spawn(move || RealRunner.run(&load));
+}
+
 /// Everything up to the server's answer.
 fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
@@ -163,7 +180,9 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
     let cmdline = RawCmdline::parse(&root.read_text("/proc/cmdline").unwrap_or_default());
     let options = AgentOptions::parse(&cmdline).map_err(RunError::Options)?;
-    let detail = options.server.url("");
+    let card =
+        options.boot_card.as_ref().map(|mac| format!(", started by {mac}")).unwrap_or_default();
+    let detail = format!("{}{card}", options.server.url(""));
     Ok((options, detail))
 }
 
@@ -247,6 +266,7 @@ impl Machine {
     fn install(&self, plan: Plan, ticket: &Token) -> Result<Outcome, RunError> {
         self.console.redact(&plan.secrets);
         let plan = plan::amended(plan, &self.options);
+        warm_file_systems(&plan);
         let events = EventSender::start(&self.client, ticket.clone());
         let began = since_boot();
         let checked = self.console.step("plan", || plan::check(&plan, &self.facts));

@@ -38,6 +38,16 @@ const EVERYTHING: &str = r#"(
     ],
 )"#;
 
+/// As disks were before GPT.
+const ON_MBR: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [(device: "/dev/{{ disk }}", table: msdos, boot: auto, partitions: [
+        (size: "32MiB", use: swap),
+        (size: "rest", use: filesystem(type: ext4, mount: "/")),
+    ])],
+)"#;
+
 #[test]
 fn the_disk_is_as_the_plan_says() {
     let Some(ready) = ready() else { return };
@@ -45,7 +55,7 @@ fn the_disk_is_as_the_plan_says() {
     let plan = site.plan(EVERYTHING);
     let mut events = Vec::new();
     let receipt = site.execute(&plan, &mut events).unwrap();
-    assert_eq!(receipt.steps.len(), plan.steps.len() + 2, "with preflight and finish");
+    assert_eq!(receipt.steps.len(), plan.steps.len() + 3, "with role, preflight and finish");
     assert_eq!(site.mounts(), "", "nothing stays mounted");
 
     check_table(&site);
@@ -91,6 +101,19 @@ fn the_disk_is_as_the_plan_says() {
     assert!(configuration.contains(&format!("root=UUID={}", plan.root)), "{configuration}");
 
     check_events(&plan.secrets, &events);
+}
+
+#[test]
+fn an_mbr_has_an_active_partition() {
+    let Some(ready) = ready() else { return };
+    let site = Site::new(ready, 200);
+    let plan = site.plan(ON_MBR);
+    site.execute(&plan, &mut Vec::new()).unwrap();
+    let json = site.tool("sfdisk", &["--json", site.disk()]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let table = &json["partitiontable"];
+    let active = |position: usize| table["partitions"][position]["bootable"] == true;
+    assert_eq!((&table["label"], active(0), active(1)), (&"dos".into(), false, true), "{json}");
 }
 
 /// What other tools read from the table.
@@ -194,6 +217,27 @@ fn after_a_failure_nothing_boots_and_nothing_is_mounted() {
     );
 }
 
+/// A disk whose sectors fail, here for want of room below it: what programs wrote without an
+/// error is not on it.
+#[test]
+fn a_disk_that_does_not_keep_what_is_written_is_not_installed() {
+    let Some(ready) = ready() else { return };
+    let site = Site::on_thin_disk(ready, 200, 24);
+    site.fill_role(40);
+    let configure = r#"(
+        role: (name: "mysql", version: "D12-F.1.0.0"),
+        hostname: "{{ hostname }}",
+        disks: [(device: "/dev/{{ disk }}", table: gpt, boot: auto, partitions: [
+            (size: "rest", use: filesystem(type: ext4, mount: "/", mkfs_options: ["-O", "^has_journal"])),
+        ])],
+    )"#;
+    let failure = site.execute(&site.plan(configure), &mut Vec::new()).unwrap_err();
+    assert_ne!(failure.disks, DiskState::Untouched, "{failure}");
+    let text = agent::chain(&failure);
+    assert!(text.contains("Input/output error") || text.contains("No space left"), "{text}");
+    assert_eq!(site.mounts(), "");
+}
+
 #[test]
 fn what_cannot_be_done_writes_nothing() {
     let Some(ready) = ready() else { return };
@@ -222,6 +266,25 @@ fn what_cannot_be_done_writes_nothing() {
     // Mounted last: mounting writes to the disk itself.
     let _mounted = site.mount(site.disk());
     check_refusal(&site, &good, "is mounted at");
+}
+
+#[test]
+fn a_role_that_would_not_boot_writes_nothing() {
+    let Some(ready) = ready() else { return };
+    let site = Site::new(ready, 200);
+    site.tool("mkfs.ext4", &["-q", "-F", site.disk()]);
+    let (before, good) = (site.checksum(), site.plan(ON_MBR));
+    for (gone, reason) in [
+        ("boot/vmlinuz-6.1.0", "has no kernel (/boot/vmlinuz-*"),
+        ("usr/lib/grub/i386-pc/modinfo.sh", "has no GRUB for BIOS (/usr/lib/grub/i386-pc, package"),
+        ("usr/sbin/grub-install", "has no grub-install (package"),
+    ] {
+        let back = site.without(gone);
+        check_refusal(&site, &good, reason);
+        assert_eq!(site.checksum(), before, "{reason}");
+        back();
+    }
+    site.execute(&good, &mut Vec::new()).unwrap();
 }
 
 #[track_caller]

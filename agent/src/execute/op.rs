@@ -3,6 +3,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use specs::plan::Partition;
 
 use super::system::SystemCall;
 use crate::world::{Cmd, quote};
@@ -31,6 +34,16 @@ pub enum Op {
     ForgetPartitions {
         /// Device node.
         disk: String,
+    },
+    /// Makes the kernel see the partitions of a table just written, where udev has not done so
+    /// already, and waits for their nodes.
+    ShowPartitions {
+        /// Device node.
+        disk: String,
+        /// What it shall see.
+        partitions: Vec<Partition>,
+        /// How long the nodes are waited for.
+        deadline: Duration,
     },
     /// Waits for what udev has begun, where udev runs.
     SettleUdev,
@@ -122,6 +135,9 @@ impl fmt::Display for Op {
             }
             Op::ForgetPartitions { disk } => {
                 write!(f, "# wipefs and partx --delete for the partitions found on {disk}")
+            }
+            Op::ShowPartitions { disk, .. } => {
+                write!(f, "partx --update {}  # unless udev did", quote(disk))
             }
             Op::SettleUdev => f.write_str("udevadm settle  # where udev runs"),
             Op::MakeFolder { path } => write!(f, "mkdir -p $TARGET{}", quote(path)),

@@ -13,7 +13,6 @@ use specs::units::Bytes;
 
 use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
-use super::rsync;
 use super::system::{SystemCall, SystemError};
 use super::{Executor, Installation, StepError, operations, release};
 use crate::world::{Cmd, CmdError, Program, Root, Tool, missing_tools};
@@ -109,6 +108,17 @@ pub enum PreflightError {
         /// The beginning of what it printed.
         printed: String,
     },
+    /// A disk with the role tree would not boot.
+    #[error(
+        "role tree `{url}` would not boot, it has no {}: add it to the recipe of the role and build it again",
+        missing.join(", no ")
+    )]
+    Unbootable {
+        /// Where it is.
+        url: String,
+        /// What it lacks, in words.
+        missing: Vec<String>,
+    },
     /// The role tree does not fit.
     #[error("role tree `{url}` needs {needed}, the file systems for it have {room}")]
     TooLarge {
@@ -121,10 +131,12 @@ pub enum PreflightError {
     },
 }
 
-/// Looks at everything; the size of the role tree in bytes when all is well.
+/// Looks at everything; the size of the role tree in bytes when all is well. `tree_bytes` is what
+/// the look at the role tree came to.
 pub(super) fn check(
     executor: &mut Executor<'_>,
     installation: &Installation<'_>,
+    tree_bytes: Result<u64, PreflightError>,
 ) -> Result<u64, StepError> {
     let plan = installation.plan;
     let mut errors = Vec::new();
@@ -144,10 +156,11 @@ pub(super) fn check(
     if errors.is_empty() {
         errors.extend(free.iter().filter_map(|disk| claim(executor, disk)));
     }
-    let tree_bytes = measure(executor, installation).unwrap_or_else(|error| {
+    let tree_bytes = tree_bytes.unwrap_or_else(|error| {
         errors.push(error);
         0
     });
+    errors.extend(check_room(installation, tree_bytes));
     if errors.is_empty() {
         // Only now, since it changes the machine: nothing is destroyed by it, but somebody who
         // looks at a failed machine should find it as it was.
@@ -178,6 +191,7 @@ fn check_tools(root: &Root, installation: &Installation<'_>) -> Option<Preflight
                     needed.extend(release::forgetting(root, &disk).iter().filter_map(tool));
                 }
                 Op::SettleUdev if root.exists("/run/udev/control") => needed.push(Tool::Udevadm),
+                Op::ShowPartitions { .. } => needed.push(Tool::Partx),
                 Op::AddBootEntry { .. } => needed.push(Tool::Efibootmgr),
                 _ => {}
             }
@@ -285,29 +299,12 @@ fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightErr
     claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })
 }
 
-/// Asks the rsync daemon for the role, and whether it can fit.
-fn measure(
-    executor: &mut Executor<'_>,
-    installation: &Installation<'_>,
-) -> Result<u64, PreflightError> {
+/// Whether a tree of so many bytes can lie where the plan puts it.
+fn check_room(installation: &Installation<'_>, tree: u64) -> Option<PreflightError> {
     let plan = installation.plan;
     let url = installation.origin.tree_url(&plan.role);
-    let fetches = |step: &plan::Step| matches!(step.action, Action::FetchTree { .. });
-    if !plan.steps.iter().any(fetches) {
-        return Ok(0);
-    }
-    let folder = format!("{}/", installation.target.display());
-    let answer = executor.runner.run(&rsync::measure(&url, &folder));
-    let output = answer.map_err(|source| PreflightError::Source { url: url.clone(), source })?;
-    let Some(tree) = rsync::total_size(&output.stdout) else {
-        let printed = output.stdout.trim().chars().take(200).collect();
-        return Err(PreflightError::Unmeasured { url, printed });
-    };
     let (needed, room) = (needed(tree), room(plan));
-    if needed > room {
-        return Err(PreflightError::TooLarge { url, needed, room });
-    }
-    Ok(tree)
+    (tree > 0 && needed > room).then_some(PreflightError::TooLarge { url, needed, room })
 }
 
 /// What a tree of so many bytes takes on a file system that can still be worked with.

@@ -46,12 +46,18 @@ pub fn operations(installation: &Installation<'_>, step: &Step) -> Vec<Op> {
     ops
 }
 
-/// What an installation ends with, after the last step.
+/// What an installation ends with, after the last step. A disk that has not taken all of it must
+/// not count as installed: programs hear nothing of what the kernel writes after them.
 pub fn finishing(installation: &Installation<'_>) -> Vec<Op> {
+    let target = &installation.target;
+    let formatted = installation.plan.steps.iter().filter_map(|step| match &step.action {
+        Action::MakeFilesystem { device, .. } => Some(device.clone()),
+        _ => None,
+    });
     vec![
-        Op::System(SystemCall::Sync),
-        Op::System(SystemCall::UnmountBelow(installation.target.clone())),
-        Op::System(SystemCall::Sync),
+        Op::System(SystemCall::FlushBelow(target.clone())),
+        Op::System(SystemCall::UnmountBelow(target.clone())),
+        Op::System(SystemCall::FlushDevices { nodes: formatted.collect() }),
     ]
 }
 
