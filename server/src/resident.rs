@@ -52,16 +52,14 @@ struct ReplyHead {
     length: usize,
 }
 
-/// The answer of the resident process; `None` when there is none that can answer.
-pub fn ask(settings: &Settings, request: &Request) -> Option<Response> {
-    let stream = UnixStream::connect(socket(settings)?).ok()?;
-    match exchange(stream, settings, request) {
-        Ok(response) => Some(response),
-        Err(error) => {
-            debug!(%error, "the resident process did not answer");
-            None
-        }
-    }
+/// The answer of the resident process; `None` when nobody listens.
+///
+/// # Errors
+///
+/// It has other settings, or ended before it had answered.
+pub fn ask(settings: &Settings, request: &Request) -> io::Result<Option<Response>> {
+    let stream = socket(settings).and_then(|path| UnixStream::connect(path).ok());
+    stream.map(|stream| exchange(stream, settings, request)).transpose()
 }
 
 fn exchange(
@@ -237,7 +235,7 @@ fn answer(
     let (head, body): (Head, _) = receive(stream.try_clone()?, limited)?;
     if head.settings != digest {
         // Closed without an answer: it does its own work, by the settings it has read.
-        return Ok(());
+        return Err(io::Error::other("it has other settings"));
     }
     let Head { method, path, content_type, accept, peer, .. } = head;
     let response = application.handle(&Request { method, path, content_type, accept, peer, body });

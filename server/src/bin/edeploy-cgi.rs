@@ -65,8 +65,8 @@ fn main() -> ExitCode {
 
 /// Set for the program that stays: it has no request of its own.
 const RESIDENT: &str = "EDEPLOY_RESIDENT";
-/// How often the resident is asked before a program does its own work.
-const ATTEMPTS: u32 = 25;
+/// How often the resident is looked for before a program does its own work.
+const ATTEMPTS: u32 = 100;
 /// A resident needs some of these to open its socket.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long nobody has to come for the resident program to end.
@@ -76,8 +76,13 @@ const IDLE: Duration = Duration::from_secs(2);
 fn ask_resident(settings: &Settings, request: &Request) -> Option<Response> {
     let mut turn = None;
     for _ in 0..ATTEMPTS {
-        if let Some(response) = resident::ask(settings, request) {
-            return Some(response);
+        match resident::ask(settings, request) {
+            Ok(Some(response)) => return Some(response),
+            Ok(None) => {}
+            Err(failure) => {
+                info!(error = %failure, "the resident program did not answer");
+                return None;
+            }
         }
         if turn.is_none() {
             // Of a crowd that finds nobody one starts it, and the others wait.
