@@ -238,7 +238,7 @@ fn the_web_server_waits_for_nothing_that_stays() {
     assert!(log.contains("answered path=\"/upload\" status=200"), "{log}");
     assert!(answers_at(&deployment.path("config/.edeploy/resident")), "it stays for others");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while deployment.used().len() < 1 {
+    while deployment.used().is_empty() {
         assert!(Instant::now() < deadline, "the files are not written");
         std::thread::sleep(Duration::from_millis(50));
     }
