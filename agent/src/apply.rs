@@ -225,6 +225,7 @@ mod tests {
                 rsync_host: "192.0.2.1".to_owned(),
                 rsync_port: 873,
                 rsync_path: "install".to_owned(),
+                archives: None,
             },
             target: PathBuf::from(crate::execute::TARGET),
         }

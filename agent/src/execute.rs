@@ -23,6 +23,7 @@ mod release;
 mod role;
 mod rsync;
 mod system;
+mod target;
 mod translate;
 mod tree;
 
@@ -44,6 +45,7 @@ pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
 pub(crate) use tree::{CONF, RECORDS};
 
+use crate::archive::ArchiveError;
 use crate::chain;
 use crate::world::{CmdError, Root, Runner};
 
@@ -147,6 +149,9 @@ pub enum StepError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree could not be fetched, verified or unpacked.
+    #[error("cannot fetch the role tree")]
+    Archive(#[source] ArchiveError),
     /// The kernel refused something.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -232,10 +237,10 @@ impl Executor<'_> {
         receipt: &mut Receipt,
     ) -> Result<u64, Failure> {
         let plan = installation.plan;
-        let mut role = Ok(0);
+        let mut offer = Ok(None);
         let took = self
             .in_step(ROLE, false, plan, |executor| {
-                role = role::look(executor, installation);
+                offer = role::look(executor, installation);
                 Ok(())
             })
             .map_err(|error| self.fail(installation, ROLE, error, false))?;
@@ -243,7 +248,7 @@ impl Executor<'_> {
         let mut tree_bytes = 0;
         let took = self
             .in_step(PREFLIGHT, false, plan, |executor| {
-                tree_bytes = preflight::check(executor, installation, role)?;
+                tree_bytes = preflight::check(executor, installation, offer)?;
                 Ok(())
             })
             .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;

@@ -29,7 +29,7 @@ use crate::detect;
 use crate::drivers;
 use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
-use crate::link::{Link, LinkError};
+use crate::link::{Keepers, Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
 use crate::report::{Console, INSTALL_LOG, since_boot};
 use crate::world::{Cmd, CmdError, RealRunner, Root, Runner, Tool};
@@ -154,12 +154,15 @@ fn warm_file_systems(plan: &Plan) {
 fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
+    if options.verbose {
+        console.show_commands();
+    }
     console
         .step("drivers", || {
             drivers::load(&mut RealRunner, &root, console).map(|detail| ((), detail))
         })
         .map_err(RunError::Drivers)?;
-    console
+    let leases = console
         .step("network", || bring_up_network(&root, console, &options))
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
@@ -174,7 +177,8 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
+    let console = console.clone();
+    Ok((Machine { root, options, facts, client, console, _leases: leases }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
@@ -190,9 +194,10 @@ fn bring_up_network(
     root: &Root,
     console: &Console,
     options: &AgentOptions,
-) -> Result<((), String), LinkError> {
+) -> Result<(Keepers, String), LinkError> {
     let link = Link { root, runner: &|| Box::new(RealRunner), console, sleep: &std::thread::sleep };
-    link.up(options).map(|addresses| ((), addresses))
+    let network = link.up(options)?;
+    Ok((Keepers::start(RealRunner, root, console, &network.leases), network.to_string()))
 }
 
 fn name_missing_firmware(console: &Console) {
@@ -236,6 +241,8 @@ struct Machine {
     facts: Facts,
     client: Client,
     console: Console,
+    /// Renewed as long as this lives: to the last report.
+    _leases: Keepers,
 }
 
 impl Machine {
@@ -366,7 +373,9 @@ impl Machine {
 
     fn load_kernel(&self, root: &Uuid) -> Result<(), boot_installed::BootError> {
         self.console.step("kernel of the installed system", || {
-            let entry = boot_installed::load(&mut RealRunner, &mut LinuxSystem, &self.root, root)?;
+            let (runner, system) = (&mut RealRunner, &mut LinuxSystem);
+            let kernel = self.options.kexec_kernel.as_deref();
+            let entry = boot_installed::load(runner, system, &self.root, root, kernel)?;
             Ok(((), entry.kernel))
         })
     }
@@ -404,6 +413,7 @@ pub fn origin(options: &AgentOptions) -> Origin {
         rsync_host: options.rsync.host.clone(),
         rsync_port: options.rsync.port,
         rsync_path: options.rsync.path.clone(),
+        archives: options.archives.clone(),
     }
 }
 

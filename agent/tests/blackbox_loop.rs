@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loop_site;
+mod web_server;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -294,4 +295,52 @@ fn check_refusal(site: &Site, plan: &specs::plan::Plan, reason: &str) {
     assert!(matches!(*failure.error, StepError::Preflight(_)), "{failure:?}");
     let text = agent::chain(&failure);
     assert!(text.contains(reason), "`{reason}` is not in: {text}");
+}
+
+/// One partition, and a tree that comes over HTTP.
+const SMALL: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [(device: "/dev/{{ disk }}", table: gpt, boot: auto, partitions: [
+        (label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),
+    ])],
+)"#;
+
+#[test]
+fn a_tree_may_come_over_http() {
+    let Some(ready) = ready() else { return };
+    let mut site = Site::new(ready, 300);
+    let server = web_server::WebServer::start();
+    site.use_archives(server.port);
+    let archive = site.packed_role();
+    let plan = site.plan(SMALL);
+    let (place, before) = ("/install/D12-F.1.0.0/mysql-D12-F.1.0.0.edeploy", site.checksum());
+
+    // No checksum to verify it with: nothing is begun.
+    server.put(place, archive.clone());
+    let failure = site.execute(&plan, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.disks, DiskState::Untouched, "{failure}");
+    assert_eq!(site.checksum(), before);
+
+    // Not what the list says: the disk is cleared, and the boot loader never came.
+    server.put_archive(place, &archive);
+    server.put(place, [&archive[..], b"more"].concat());
+    let mut events = Vec::new();
+    let failure = site.execute(&plan, &mut events).unwrap_err();
+    let text = agent::chain(&failure);
+    assert_eq!((failure.disks, failure.step.as_str()), (DiskState::Cleared, "tree"), "{text}");
+
+    server.put_archive(place, &archive);
+    let mut events = Vec::new();
+    site.execute(&plan, &mut events).unwrap();
+    let total = Some(archive.len() as u64);
+    let whole = |event: &Event| matches!(event, Event::Progress { done, total: of, .. } if Some(*done) == total && *of == total);
+    assert!(events.iter().any(whole), "{events:?}");
+    let tree = site.mount_partition(2);
+    assert_eq!(fs::metadata(tree.join("etc/owned")).unwrap().uid(), 4242, "owners by number");
+    assert_eq!(fs::read_to_string(tree.join("etc/hostname")).unwrap(), "host03\n");
+    assert_eq!(
+        fs::read_to_string(tree.join("boot/grub/install")).unwrap(),
+        format!("--target=i386-pc {}\n", site.disk())
+    );
 }

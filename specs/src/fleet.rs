@@ -13,6 +13,7 @@ mod census;
 pub mod change;
 mod draft;
 mod entries;
+mod marks;
 mod operate;
 mod reconcile;
 mod report;

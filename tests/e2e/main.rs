@@ -7,6 +7,7 @@
 mod first_machine;
 mod fronts;
 mod nothing_written;
+mod over_http;
 mod role_trees;
 mod static_agent;
 mod uefi;

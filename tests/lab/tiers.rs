@@ -42,6 +42,7 @@ const LAST_LINES: usize = 15;
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Group {
     Boot,
+    Language,
 }
 
 /// The sum so far.

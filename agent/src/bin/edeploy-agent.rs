@@ -151,7 +151,7 @@ fn text_of(question: Question) -> anyhow::Result<String> {
                 })
                 .collect();
             lease::record_event(&Root::system(), &event, &variables)?;
-            Ok(String::new())
+            Ok(format!("{}{event}\n", lease::EVENT_MARK))
         }
     }
 }

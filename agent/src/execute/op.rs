@@ -8,6 +8,7 @@ use std::time::Duration;
 use specs::plan::Partition;
 
 use super::system::SystemCall;
+use crate::archive;
 use crate::world::{Cmd, quote};
 
 /// One operation. Its `Display` is a line to paste, or, where what is done depends on what the
@@ -21,6 +22,9 @@ pub enum Op {
     RunFirst(Vec<Cmd>),
     /// Runs rsync and tells how far it has come.
     Fetch(Cmd),
+    /// Fetches an archive over HTTP, verifies and unpacks it in one pass, and tells how far it
+    /// has come.
+    Unpack(archive::Fetch),
     /// Asks the kernel.
     System(SystemCall),
     /// Takes a disk out of use: swap areas, RAID, LVM and device-mapper on it. Which commands
@@ -124,6 +128,13 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Run(cmd) | Op::Fetch(cmd) => write!(f, "{cmd}"),
+            Op::Unpack(archive::Fetch { urls, folder, .. }) => {
+                let urls: Vec<String> = urls.iter().map(|url| quote(url)).collect();
+                let folder = quote(&folder.to_string_lossy());
+                write!(f, "curl --fail {} | ", urls.join(" || curl --fail "))?;
+                write!(f, "tar --extract --zstd --numeric-owner --xattrs '--xattrs-include=*' ")?;
+                write!(f, "--directory={folder}  # verified by SHA256SUMS beside it")
+            }
             Op::RunFirst(cmds) => {
                 let lines: Vec<String> = cmds.iter().map(Cmd::to_string).collect();
                 write!(f, "{}", lines.join("  # or: "))

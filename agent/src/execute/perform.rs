@@ -11,6 +11,7 @@ use super::op::Op;
 use super::redact::redact;
 use super::system::SystemCall;
 use super::{Executor, Installation, StepError, device, release, rsync};
+use crate::archive::{self, Happening};
 use crate::assignments;
 use crate::chain;
 use crate::world::{Cmd, CmdError, Output, Root, SEARCH_PATH, Tool};
@@ -39,6 +40,7 @@ impl Executor<'_> {
             Op::Run(cmd) => self.run(cmd, secrets).map(drop),
             Op::RunFirst(cmds) => self.run(first_present(&tree, cmds)?, secrets).map(drop),
             Op::Fetch(cmd) => self.fetch(step, cmd, tree_bytes, secrets),
+            Op::Unpack(fetch) => self.unpack(step, fetch, tree_bytes),
             Op::System(call) => Ok(self.system.call(call)?),
             Op::Release { disk } => self.run_all(&release::stopping(&self.root, disk)),
             Op::ForgetPartitions { disk } => self.forget_partitions(disk),
@@ -102,6 +104,23 @@ impl Executor<'_> {
             }
         });
         fetched.map(drop).map_err(|error| command_error(cmd, error, secrets))
+    }
+
+    fn unpack(
+        &mut self,
+        step: &str,
+        fetch: &archive::Fetch,
+        total: Option<u64>,
+    ) -> Result<(), StepError> {
+        let events = &mut *self.events;
+        let step = step.to_owned();
+        let unpacked = fetch.run(&mut |happening| {
+            events.event(match happening {
+                Happening::Progress(done) => Event::Progress { step: step.clone(), done, total },
+                Happening::Broken(text) => Event::Warning { step: step.clone(), text },
+            });
+        });
+        unpacked.map(drop).map_err(StepError::Archive)
     }
 
     fn settle_udev(&mut self) -> Result<(), StepError> {

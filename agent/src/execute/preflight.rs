@@ -13,8 +13,10 @@ use specs::units::Bytes;
 
 use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
+use super::role::Offer;
 use super::system::{SystemCall, SystemError};
 use super::{Executor, Installation, StepError, operations, release};
+use crate::archive::ArchiveError;
 use crate::world::{Cmd, CmdError, Program, Root, Tool, missing_tools};
 
 /// What stands between the plan and the machine.
@@ -100,6 +102,9 @@ pub enum PreflightError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree cannot be had, or not be verified.
+    #[error("the role tree cannot be fetched")]
+    Archive(#[source] ArchiveError),
     /// rsync did not say how large the role tree is.
     #[error("the size of role tree `{url}` is not in what rsync printed: {printed}")]
     Unmeasured {
@@ -131,12 +136,12 @@ pub enum PreflightError {
     },
 }
 
-/// Looks at everything; the size of the role tree in bytes when all is well. `tree_bytes` is what
-/// the look at the role tree came to.
+/// Looks at everything; what the tree's progress counts up to when all is well. `offer` is what
+/// the look at the server came to.
 pub(super) fn check(
     executor: &mut Executor<'_>,
     installation: &Installation<'_>,
-    tree_bytes: Result<u64, PreflightError>,
+    offer: Result<Option<Offer>, PreflightError>,
 ) -> Result<u64, StepError> {
     let plan = installation.plan;
     let mut errors = Vec::new();
@@ -156,11 +161,11 @@ pub(super) fn check(
     if errors.is_empty() {
         errors.extend(free.iter().filter_map(|disk| claim(executor, disk)));
     }
-    let tree_bytes = tree_bytes.unwrap_or_else(|error| {
+    let offer = offer.unwrap_or_else(|error| {
         errors.push(error);
-        0
+        None
     });
-    errors.extend(check_room(installation, tree_bytes));
+    errors.extend(offer.as_ref().and_then(|offer| check_room(plan, offer)));
     if errors.is_empty() {
         // Only now, since it changes the machine: nothing is destroyed by it, but somebody who
         // looks at a failed machine should find it as it was.
@@ -169,7 +174,8 @@ pub(super) fn check(
         }
         errors.extend(held.iter().filter_map(|disk| claim(executor, disk)));
     }
-    if errors.is_empty() { Ok(tree_bytes) } else { Err(StepError::Preflight(errors)) }
+    let fetched = offer.map_or(0, |offer| offer.fetched);
+    if errors.is_empty() { Ok(fetched) } else { Err(StepError::Preflight(errors)) }
 }
 
 fn check_firmware(root: &Root, plan: &Plan) -> Option<PreflightError> {
@@ -299,12 +305,11 @@ fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightErr
     claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })
 }
 
-/// Whether a tree of so many bytes can lie where the plan puts it.
-fn check_room(installation: &Installation<'_>, tree: u64) -> Option<PreflightError> {
-    let plan = installation.plan;
-    let url = installation.origin.tree_url(&plan.role);
-    let (needed, room) = (needed(tree), room(plan));
-    (tree > 0 && needed > room).then_some(PreflightError::TooLarge { url, needed, room })
+/// Whether the tree can lie where the plan puts it.
+fn check_room(plan: &Plan, offer: &Offer) -> Option<PreflightError> {
+    let (needed, room) = (needed(offer.content), room(plan));
+    let url = offer.url.clone();
+    (needed > room).then_some(PreflightError::TooLarge { url, needed, room })
 }
 
 /// What a tree of so many bytes takes on a file system that can still be worked with.

@@ -3,12 +3,27 @@
 //! Asked before the machine itself is looked at, as a step of its own: how long it takes is the
 //! server's affair. One run of rsync transfers nothing and tells the size; another one names the
 //! few files that decide whether a machine starts, since to read the names of all files costs
-//! more than a second connection. What to make of the answers, [`super::preflight`] decides.
+//! more than a second connection. An archive tells its size alone: what is in it is only known to
+//! whoever reads all of it. What to make of the answers, [`super::preflight`] decides.
 
 use specs::plan::{Action, BootTarget, Plan};
 
-use super::{Executor, Installation, preflight::PreflightError, rsync};
+use super::op::Op;
+use super::{Executor, Installation, preflight::PreflightError, rsync, tree};
+use crate::archive;
 use crate::world::{Cmd, SEARCH_PATH};
+
+/// What the server has of the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// Where it is.
+    pub url: String,
+    /// What progress counts up to: the bytes of the tree, or of its archive.
+    pub fetched: u64,
+    /// The bytes of its files. Of an archive that does not say so, those of the archive: what is
+    /// in it is larger, by how much nobody knows.
+    pub content: u64,
+}
 
 /// What a tree holds of what a machine starts by.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,15 +34,20 @@ struct Boots {
     modules: bool,
 }
 
-/// The bytes of the role tree, if it is there and boots; 0 for a plan that fetches none.
+/// What is to be fetched, if it is there and boots; nothing for a plan that fetches nothing.
 pub(super) fn look(
     executor: &mut Executor<'_>,
     installation: &Installation<'_>,
-) -> Result<u64, PreflightError> {
+) -> Result<Option<Offer>, PreflightError> {
     let plan = installation.plan;
     let fetches = |step: &specs::plan::Step| matches!(step.action, Action::FetchTree { .. });
     if !plan.steps.iter().any(fetches) {
-        return Ok(0);
+        return Ok(None);
+    }
+    if let Some(Op::Unpack(fetch)) = tree::fetch(installation, &plan.role).first() {
+        let archive::Found { url, bytes, unpacked } =
+            fetch.look().map_err(PreflightError::Archive)?;
+        return Ok(Some(Offer { url, fetched: bytes, content: unpacked.unwrap_or(bytes) }));
     }
     let url = installation.origin.tree_url(&plan.role);
     let folder = format!("{}/", installation.target.display());
@@ -45,7 +65,11 @@ pub(super) fn look(
     let mut boots = Boots::default();
     names.lines().filter_map(rsync::listed).for_each(|path| boots.see(path, platform));
     let missing = boots.missing(platform);
-    if missing.is_empty() { Ok(size) } else { Err(PreflightError::Unbootable { url, missing }) }
+    if missing.is_empty() {
+        Ok(Some(Offer { url, fetched: size, content: size }))
+    } else {
+        Err(PreflightError::Unbootable { url, missing })
+    }
 }
 
 /// Patterns of the paths that [`Boots::see`] wants to see.

@@ -12,6 +12,7 @@ use specs::units::Token;
 use specs::value::{Value, Variables};
 
 use super::*;
+use crate::options::TreeSource;
 use crate::world::{FakeRunner, Tool};
 
 const VM: &str = include_str!("../../../specs/profiles/vm.configure");
@@ -78,6 +79,7 @@ fn origin() -> Origin {
         rsync_host: "10.0.2.2".to_owned(),
         rsync_port: 1515,
         rsync_path: "install".to_owned(),
+        archives: None,
     }
 }
 
@@ -190,6 +192,24 @@ fn the_tree_is_fetched_whole() {
             "rsync -aHAX --numeric-ids --info=progress2 --no-inc-recursive --timeout=120 --contimeout=30 rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/ /mnt/target/"
         ],
     );
+}
+
+#[test]
+fn a_tree_over_http_is_verified_and_may_lie_in_two_places() {
+    let plan = vm("bios");
+    let (host, path) = ("fd00::1".to_owned(), "install".to_owned());
+    let archives = Some(TreeSource { host, port: 8080, path });
+    let origin = Origin { archives, ..origin() };
+    let installation = Installation {
+        plan: &plan,
+        facts: None,
+        origin: &origin,
+        log: None,
+        target: PathBuf::from(TARGET),
+    };
+    let ops = tree::fetch(&installation, &plan.role);
+    let lines: Vec<String> = ops.iter().map(ToString::to_string).collect();
+    expect!["curl --fail 'http://[fd00::1]:8080/install/D12-F.1.0.0/mysql-D12-F.1.0.0.edeploy' || curl --fail 'http://[fd00::1]:8080/install/mysql-D12-F.1.0.0.edeploy' | tar --extract --zstd --numeric-owner --xattrs '--xattrs-include=*' --directory=/mnt/target  # verified by SHA256SUMS beside it"].assert_eq(&lines.join("\n"));
 }
 
 #[test]

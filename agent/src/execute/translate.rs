@@ -1,12 +1,12 @@
 //! The pure translation: a step of the plan in, its operations out.
 
-use std::path::Path;
 use std::time::Duration;
 
 use specs::plan::{Action, Step};
 
 use super::op::Op;
 use super::system::SystemCall;
+use super::target::inside;
 use super::{Installation, boot, disk, tree};
 
 /// What carrying out `step` consists of. Commands get the step's deadline.
@@ -39,6 +39,7 @@ pub fn operations(installation: &Installation<'_>, step: &Step) -> Vec<Op> {
     for op in &mut ops {
         match op {
             Op::Run(cmd) | Op::Fetch(cmd) => cmd.deadline = deadline,
+            Op::Unpack(fetch) => fetch.deadline = deadline,
             Op::RunFirst(cmds) => cmds.iter_mut().for_each(|cmd| cmd.deadline = deadline),
             _ => {}
         }
@@ -59,13 +60,4 @@ pub fn finishing(installation: &Installation<'_>) -> Vec<Op> {
         Op::System(SystemCall::UnmountBelow(target.clone())),
         Op::System(SystemCall::FlushDevices { nodes: formatted.collect() }),
     ]
-}
-
-/// The real path of an absolute path inside the tree. Mount points lie on file systems that
-/// were made a moment ago: there is no link that could lead out.
-pub(super) fn inside(target: &Path, path: &str) -> std::path::PathBuf {
-    match path.trim_matches('/') {
-        "" => target.to_owned(),
-        below => target.join(below),
-    }
 }

@@ -19,6 +19,7 @@ use agent::execute::{
     EventSink, Executor, Failure, Installation, LinuxSystem, Objection, Origin, Receipt, System,
     SystemCall,
 };
+use agent::options::TreeSource;
 use agent::world::{Cmd, Program, RealRunner, Root, Runner};
 use specs::configure::Configure;
 use specs::event::Event;
@@ -108,8 +109,24 @@ impl Site {
             rsync_host: "127.0.0.1".to_owned(),
             rsync_port: daemon.port,
             rsync_path: "install".to_owned(),
+            archives: None,
         };
         Site { folder, disk, daemon, facts, origin, mounted: RefCell::default() }
+    }
+
+    /// From now on trees come as archives from a web server on this port.
+    pub fn use_archives(&mut self, port: u16) {
+        let (host, path) = ("127.0.0.1".to_owned(), "install".to_owned());
+        self.origin.archives = Some(TreeSource { host, port, path });
+    }
+
+    /// The role tree as an archive.
+    pub fn packed_role(&self) -> Vec<u8> {
+        let archive = self.folder.path().join("archive");
+        let tree = self.folder.path().join("trees/D12-F.1.0.0/mysql");
+        let (tree, file) = (text(&tree), text(&archive));
+        run("tar", &["--create", "--numeric-owner", "--directory", &tree, "--file", &file, "."]);
+        zstd::bulk::compress(&fs::read(archive).unwrap(), 3).unwrap()
     }
 
     pub fn disk(&self) -> &str {

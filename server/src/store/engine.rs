@@ -34,8 +34,16 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Reads everything: records, files, and what the journal knows beyond them.
+    /// Reads everything, and settles what edits by hand mean.
     pub(super) fn open(section: &Section) -> Result<Engine, StoreError> {
+        let (mut engine, cmdbs) = Engine::read(section)?;
+        engine.reconcile(&cmdbs);
+        Ok(engine)
+    }
+
+    /// Reads everything: records, files, and what the journal knows beyond them; and the
+    /// profiles whose CMDBs are to be reconciled with the records.
+    pub(super) fn read(section: &Section) -> Result<(Engine, BTreeSet<Name>), StoreError> {
         let private = section.private_dir();
         ensure_private_folder(&private)
             .and_then(|()| ensure_folder(&records::folder(section)))
@@ -69,8 +77,8 @@ impl Engine {
             Line::Batch { .. } | Line::Writing { .. } => None,
         });
         engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
-        engine.read_files()?;
-        Ok(engine)
+        let cmdbs = engine.read_files()?;
+        Ok((engine, cmdbs))
     }
 
     /// Takes over what other processes and admins changed since.
@@ -82,12 +90,15 @@ impl Engine {
             }
             News::Lines(lines) => self.replay(lines),
         }
-        self.read_files()
+        let cmdbs = self.read_files()?;
+        self.reconcile(&cmdbs);
+        Ok(())
     }
 
     /// Reads what people have edited. What the journal holds and such a file does not is made
-    /// true in it; then the machines are led to their entries.
-    fn read_files(&mut self) -> Result<(), StoreError> {
+    /// true in it. The profiles whose CMDBs were read.
+    fn read_files(&mut self) -> Result<BTreeSet<Name>, StoreError> {
+        let mut cmdbs = BTreeSet::new();
         for Reread { file, holds } in self.sources.refresh(&mut self.world)? {
             let lacked = self.unwritten.lacked_by(&file, holds);
             match &file {
@@ -104,13 +115,20 @@ impl Engine {
                     for warning in self.world.reapply(profile, lacked) {
                         warn!("{warning}");
                     }
-                    let decision = self.world.reconcile(profile, super::now());
-                    self.settle(decision);
+                    cmdbs.insert(profile.clone());
                 }
                 File::Specs(_) | File::Configure(_) | File::Script(_) => {}
             }
         }
-        Ok(())
+        Ok(cmdbs)
+    }
+
+    /// What a hand edit of these profiles' CMDBs means for the machines that hold entries.
+    fn reconcile(&mut self, profiles: &BTreeSet<Name>) {
+        for profile in profiles {
+            let decision = self.world.reconcile(profile, super::now());
+            self.settle(decision);
+        }
     }
 
     /// The world as it is.

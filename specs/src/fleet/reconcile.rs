@@ -13,7 +13,7 @@ use crate::machine::{Holding, Phase, Record, Seconds};
 use crate::units::Name;
 
 /// Where an entry is after the edit.
-enum Found {
+pub(super) enum Found {
     /// Untouched, at this position.
     Same(usize),
     /// Marked used still, at the same position, with other values.
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// The machines that hold entries of this profile.
-    fn holders_of<'a>(&'a self, profile: &'a Name) -> impl Iterator<Item = Record> + 'a {
+    pub(super) fn holders_of<'a>(&'a self, profile: &'a Name) -> impl Iterator<Item = Record> + 'a {
         let holds =
             move |record: &Record| record.bound_entry().is_some_and(|(held, _)| held == profile);
         self.census.records().filter(holds)
@@ -63,7 +63,7 @@ impl World {
 }
 
 /// Finds the entry of a machine, which nobody else finds from then on.
-fn find(cmdb: &Cmdb, places: &mut Places, holding: &Holding) -> Found {
+pub(super) fn find(cmdb: &Cmdb, places: &mut Places, holding: &Holding) -> Found {
     let mut claim = |entry: &Entry| {
         let digest = entry.digest();
         let position = places.nearest(&digest, holding.position)?;
