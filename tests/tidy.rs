@@ -50,11 +50,12 @@ const SPECS: &[(&str, &str)] = &[
 
 /// The doors to other programs, one a crate, and why there is one.
 const DOORS: &[&str] = &[
-    "agent/src/world/real.rs",      // the agent's
-    "agent/src/init/supervisor.rs", // PID 1 starts the agent proper, before there is a Runner
-    "initrd/src/command.rs",        // the initrd builder's
-    "tests/lab/process.rs",         // the lab's
-    "tests/lab/tiers.rs",           // cargo, whose output is counted as it comes
+    "agent/src/world/real.rs",       // the agent's
+    "agent/src/init/supervisor.rs",  // PID 1 starts the agent proper, before there is a Runner
+    "initrd/src/command.rs",         // the initrd builder's
+    "server/src/bin/edeploy-cgi.rs", // starts nothing but itself, to stay
+    "tests/lab/process.rs",          // the lab's
+    "tests/lab/tiers.rs",            // cargo, whose output is counted as it comes
 ];
 
 /// A source file: its path below the checkout and its text.

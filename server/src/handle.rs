@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use specs::facts::Facts;
-use specs::fleet::Answer;
+use specs::fleet::{Answer, Decision, Untold};
 use specs::units::{Mac, Token};
 use specs::wire::{EventBatch, PROTOCOL, field};
 use tracing::{error, info, warn};
@@ -30,6 +30,8 @@ use crate::store::{Store, StoreError};
 pub struct Application {
     config: PathBuf,
     current: RwLock<Arc<Sections>>,
+    /// Stores that a reload replaced, with requests under way or files to write.
+    retired: Mutex<Vec<Arc<Store>>>,
     addresses: Mutex<Limiter<IpAddr>>,
     machines: Mutex<Limiter<Mac>>,
 }
@@ -67,6 +69,7 @@ impl Application {
         Ok(Application {
             config: config.to_owned(),
             current: RwLock::new(Arc::new(sections)),
+            retired: Mutex::default(),
             addresses: Mutex::default(),
             machines: Mutex::default(),
         })
@@ -87,6 +90,15 @@ impl Application {
         self.sections().stores.values().cloned().collect()
     }
 
+    /// The stores that may have files to write: also those that a reload replaced, until nobody
+    /// uses them and their files are written.
+    pub fn stores_to_sync(&self) -> Vec<Arc<Store>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|store| Arc::strong_count(store) > 1 || store.is_behind());
+        let retired = retired.iter().cloned();
+        self.stores().into_iter().chain(retired).collect()
+    }
+
     /// Reads edeploy.conf again. Requests under way finish with the settings they began with.
     /// Returns the keys that changed and cannot be taken up without a restart.
     pub fn reload(&self) -> Result<Vec<&'static str>, SettingsError> {
@@ -94,6 +106,11 @@ impl Application {
         let old = self.sections();
         let needs_restart = old.settings.needs_restart(&settings);
         let sections = Arc::new(Sections::of(settings, Some(&old)));
+        let is_kept = |store: &&Arc<Store>| {
+            sections.stores.get(&store.section().name).is_some_and(|it| Arc::ptr_eq(it, store))
+        };
+        let replaced = old.stores.values().filter(|store| !is_kept(store)).cloned();
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(replaced);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = sections;
         Ok(needs_restart)
     }
@@ -228,7 +245,7 @@ impl Application {
             }
             None => {
                 self.refuse_boot_loop(&store, &facts)?;
-                store.transact(move |world, now, fresh| world.upload(&facts, now, fresh))
+                decide_upload(&store, facts)
             }
         };
         let answer = answer_of(decided)?;
@@ -366,8 +383,28 @@ fn store_log(store: &Store, name: &str, content: &[u8]) -> Result<Response, Refu
     }
 }
 
+/// What the machine with these facts gets. Why profiles do not fit is put in words when nobody
+/// waits for the store any more.
+fn decide_upload(store: &Store, facts: Facts) -> Result<Decision, Arc<StoreError>> {
+    let facts = Arc::new(facts);
+    let untold: Arc<OnceLock<Untold>> = Arc::default();
+    let (looked_at, left) = (Arc::clone(&facts), Arc::clone(&untold));
+    let mut decided = store.transact(move |world, now, fresh| {
+        let (decision, untold) = world.decide(&looked_at, now, fresh);
+        if let Some(untold) = untold {
+            // Set once: a decision is made once.
+            let _ = left.set(untold);
+        }
+        decision
+    })?;
+    if let (Answer::Refused(refused), Some(untold)) = (&mut decided.answer, untold.get()) {
+        untold.tell(&facts, refused);
+    }
+    Ok(decided)
+}
+
 /// The answer of a stored decision; what could not be stored is a 503, and the machine asks again.
-fn answer_of(decided: Result<specs::fleet::Decision, Arc<StoreError>>) -> Result<Answer, Refused> {
+fn answer_of(decided: Result<Decision, Arc<StoreError>>) -> Result<Answer, Refused> {
     match decided {
         Ok(decision) => {
             for warning in &decision.warnings {

@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`settings`] (edeploy.conf), [`request`] and [`form`] (what arrives),
 //! [`handle`] (what becomes of it), [`store`] (how it is kept), [`http`], [`cgi`] and [`serve`]
-//! (the fronts), [`resident`] (who answers for CGI programs), [`admin`] (what operators see). Decisions are made in `specs::fleet`, never here.
+//! (the fronts), [`resident`] (who answers for CGI programs), [`memory`],
+//! [`admin`] (what operators see). Decisions are made in `specs::fleet`, never here.
 
 pub mod admin;
 pub mod cgi;
@@ -16,6 +17,7 @@ pub mod form;
 pub mod handle;
 pub mod http;
 mod logs;
+pub mod memory;
 mod rate;
 mod reply;
 pub mod request;

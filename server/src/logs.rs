@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::store::files::{Replacement, absent_as_none, ensure_folder};
+use crate::store::lock::Lock;
 
 /// What the names of uploaded logs end in: it makes an upload a log upload.
 pub(crate) const SUFFIX: &str = ".log.gz";
+
+/// The lock file in LOGDIR. Of several logs that come at once, perhaps to several processes, each
+/// sees the one before it: none overwrites another, and MAXLOGS holds.
+const LOCK: &str = ".lock";
 
 /// Why a log was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +35,16 @@ pub(crate) fn store(folder: &Path, name: &str, content: &[u8], limit: u64) -> Re
     let path = folder.join(name);
     let failed = |source| LogError::Io { path: path.clone(), source };
     ensure_folder(folder).map_err(failed)?;
+    let lock = Lock::open(&folder.join(LOCK)).and_then(Lock::hold).map_err(failed)?;
     if stored_bytes(folder).map_err(failed)? + content.len() as u64 > limit {
         return Err(LogError::Full { folder: folder.to_owned(), limit });
     }
     keep_earlier(folder, name).map_err(failed)?;
     let mut replacement = Replacement::default();
     replacement.write(&path, content).map_err(failed)?;
-    replacement.commit().map_err(failed)
+    replacement.commit().map_err(failed)?;
+    drop(lock);
+    Ok(())
 }
 
 /// Renames a log of the same name to `<stem>.<time of its last change><suffix>`.
@@ -87,6 +95,25 @@ mod tests {
         assert_eq!(read("v-p-s.log.gz"), "three");
         assert_eq!(read("v-p-s.20140513165320.log.gz"), "one");
         assert_eq!(read("v-p-s.20140513165320-2.log.gz"), "two");
+    }
+
+    #[test]
+    fn logs_of_one_name_that_come_at_once_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..8).map(|n| format!("log {n}")).collect();
+        std::thread::scope(|scope| {
+            for text in &texts {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    store(folder, "v-p-s.log.gz", text.as_bytes(), 1000).unwrap();
+                });
+            }
+        });
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path());
+        let logs = names.filter(|path| path.to_string_lossy().ends_with(SUFFIX));
+        let mut kept: Vec<String> = logs.map(|it| std::fs::read_to_string(it).unwrap()).collect();
+        kept.sort();
+        assert_eq!(kept, texts);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One process that knows the world already answers for CGI programs, which would each have to
 //! read it first.
 //!
-//! It is `serve` where that runs; else the CGI program that came first stays after its own answer
-//! for as long as others keep coming. It listens on a Unix socket in the private folder of the
+//! It is `serve` where that runs; else the CGI program that came first starts one that stays for
+//! as long as others keep coming. It listens on a Unix socket in the private folder of the
 //! first section. A CGI program that finds nobody there, or loses the connection, does the work
 //! itself: asking twice gets the same answer, and the journal's lock keeps all of them apart.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use tracing::{debug, warn};
 use crate::handle::Application;
 use crate::request::{CONTENT_TYPES, Request, Response};
 use crate::settings::Settings;
-use crate::store::files::{absent_as_none, ensure_folder};
+use crate::store::files::{absent_as_none, ensure_folder, ensure_private_folder};
 use crate::store::lock::Lock;
 
 /// Requests answered at once.
@@ -51,16 +52,14 @@ struct ReplyHead {
     length: usize,
 }
 
-/// The answer of the resident process; `None` when there is none that can answer.
-pub fn ask(settings: &Settings, request: &Request) -> Option<Response> {
-    let stream = UnixStream::connect(socket(settings)?).ok()?;
-    match exchange(stream, settings, request) {
-        Ok(response) => Some(response),
-        Err(error) => {
-            debug!(%error, "the resident process did not answer");
-            None
-        }
-    }
+/// The answer of the resident process; `None` when nobody listens.
+///
+/// # Errors
+///
+/// It has other settings, or ended before it had answered.
+pub fn ask(settings: &Settings, request: &Request) -> io::Result<Option<Response>> {
+    let stream = socket(settings).and_then(|path| UnixStream::connect(path).ok());
+    stream.map(|stream| exchange(stream, settings, request)).transpose()
 }
 
 fn exchange(
@@ -114,6 +113,30 @@ fn socket(settings: &Settings) -> Option<PathBuf> {
     const LONGEST: usize = 107;
     let path = settings.sections().next()?.private_dir().join("resident");
     (path.as_os_str().len() <= LONGEST).then_some(path)
+}
+
+/// The right to start a resident, which one program has at a time; given up when dropped.
+#[derive(Debug)]
+pub struct Starter {
+    log: PathBuf,
+    _turn: Lock,
+}
+
+impl Starter {
+    /// Takes it; `None` when another program has it, or when there can be no resident.
+    pub fn begin(settings: &Settings) -> io::Result<Option<Starter>> {
+        let Some(path) = socket(settings) else { return Ok(None) };
+        if let Some(folder) = path.parent() {
+            ensure_private_folder(folder)?;
+        }
+        let turn = Lock::open(&path.with_extension("start"))?.try_hold()?;
+        Ok(turn.map(|turn| Starter { log: path.with_extension("log"), _turn: turn }))
+    }
+
+    /// Where the resident writes its log: begun anew by each, for it belongs to no request.
+    pub fn log(&self) -> io::Result<File> {
+        File::create(&self.log)
+    }
 }
 
 /// A process that answers for others.
@@ -180,7 +203,7 @@ impl Resident {
             std::thread::sleep(idle / 8);
             meanwhile();
             let now = self.answered.load(Ordering::SeqCst);
-            if now != seen {
+            if now != seen || self.busy.load(Ordering::SeqCst) > 0 {
                 (seen, since) = (now, Instant::now());
             }
         }
@@ -212,7 +235,7 @@ fn answer(
     let (head, body): (Head, _) = receive(stream.try_clone()?, limited)?;
     if head.settings != digest {
         // Closed without an answer: it does its own work, by the settings it has read.
-        return Ok(());
+        return Err(io::Error::other("it has other settings"));
     }
     let Head { method, path, content_type, accept, peer, .. } = head;
     let response = application.handle(&Request { method, path, content_type, accept, peer, body });

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
+use crate::memory;
 use crate::resident::Resident;
 
 /// How often the readable files are looked after: they lag by a second at most.
@@ -53,8 +54,15 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let syncing = Arc::clone(&application);
     let syncer = std::thread::Builder::new().name("sync".into()).spawn(move || {
         let mut resident = None;
+        // What starting took is given back as well.
+        let mut was_busy = true;
         while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
+            let is_busy = syncing.stores_to_sync().iter().any(|store| store.is_behind());
             sync(&syncing);
+            if was_busy && !is_busy {
+                memory::give_back();
+            }
+            was_busy = is_busy;
             // A CGI program may be it already, for as long as others keep coming.
             if resident.is_none() {
                 resident = begin_residence(&syncing);
@@ -100,7 +108,7 @@ fn begin_residence(application: &Arc<Application>) -> Option<Resident> {
 
 /// Brings the readable files of all sections up to date; what fails is tried again.
 fn sync(application: &Application) {
-    for store in application.stores() {
+    for store in application.stores_to_sync() {
         if let Err(failure) = store.sync_if_behind() {
             error!(error = chain(&failure), "the readable files could not be written");
         }

@@ -183,7 +183,8 @@ impl Store {
         &self.section
     }
 
-    /// Makes a decision and stores what it changes. When this returns, that is on disk.
+    /// Makes a decision and stores what it changes. When this returns, that is on disk, and the
+    /// decision holds the changes no longer.
     pub fn transact(
         &self,
         decide: impl FnOnce(&World, Seconds, &Fresh) -> Decision + Send + 'static,
@@ -397,8 +398,8 @@ pub fn read_folder(folder: &Path) -> Result<World, StoreError> {
 fn decide_one(engine: &mut Engine, decide: Decide, now: Seconds) -> Result<Decision, StoreError> {
     let fresh = fresh()?;
     let world = engine.world();
-    let decision = caught(|| Ok(decide(world, now, &fresh)))?;
-    engine.apply(&decision.changes, decision.durable);
+    let mut decision = caught(|| Ok(decide(world, now, &fresh)))?;
+    engine.apply(std::mem::take(&mut decision.changes), decision.durable);
     Ok(decision)
 }
 

@@ -157,3 +157,23 @@ fn stopping_finishes_what_is_under_way() {
     running.front.wait().unwrap();
     assert!(TcpStream::connect(running.address).is_err());
 }
+
+#[test]
+fn bodies_that_wait_for_a_worker_are_counted() {
+    let running = start(FrontLimits { workers: 1, max_body: 1000, ..LIMITS });
+    let mut crowd: Vec<TcpStream> =
+        (0..40).map(|_| send(running.address, &post("/slow", 1000))).collect();
+    let mut statuses = Vec::new();
+    for stream in &mut crowd {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        statuses.push(text.split(' ').nth(1).unwrap_or_default().to_owned());
+    }
+    let count = |status: &str| statuses.iter().filter(|it| *it == status).count();
+    assert_eq!(count("200") + count("503"), 40, "{statuses:?}");
+    assert!(count("200") > 0 && count("200") <= 10, "{statuses:?}");
+    let answer = exchange(running.address, &post("/again", 1000));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    running.stopper.stop();
+    running.front.wait().unwrap();
+}

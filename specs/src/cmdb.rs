@@ -11,15 +11,18 @@
 
 mod choice;
 mod entry;
+mod free;
 pub mod generate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Kind, Node, Style, each_item};
 use crate::value::{Value, Variables};
+use free::Free;
 use generate::{GenerateError, Generator};
 
 pub use choice::{Choice, Claimant};
@@ -34,7 +37,7 @@ pub struct Cmdb {
     /// Entries that no longer read as in the source.
     changed: BTreeMap<usize, Changed>,
     /// Positions of entries without the mark `used`.
-    free: BTreeSet<usize>,
+    free: Free,
     /// The variables that entries are looked up by, in alphabetical order.
     keys: Vec<String>,
     /// Hash of the values of all of `keys`, and the position; entries that lack one are absent.
@@ -47,9 +50,28 @@ pub struct Cmdb {
 #[derive(Debug, Clone)]
 enum Source {
     /// A list of literal entries: the text, and where in it they stand.
-    List { text: String, places: Vec<Range<usize>> },
+    List { text: Arc<String>, places: Vec<Place> },
     /// A template, and where in the text it stands.
     Generated { text: String, call: Span, generator: Generator },
+}
+
+/// Where an entry stands in the text: half as large as a range.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    fn new(start: usize, end: usize) -> Place {
+        // No file that is read is that long, and what is written is not much longer.
+        let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Place { start: narrow(start), end: narrow(end) }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -72,7 +94,7 @@ impl Cmdb {
         let style = each_item(file, text, &mut |node| list.read(&node));
         let List { places, marks, bad, .. } = list;
         if let (Ok(Some(style)), false) = (&style, bad) {
-            let source = Source::List { text: text.to_owned(), places };
+            let source = Source::List { text: Arc::new(text.to_owned()), places };
             return Ok(Cmdb::new(file, *style, source, keys, marks));
         }
         let document = Document::parse(file, text).map_err(|finding| vec![finding])?;
@@ -96,7 +118,7 @@ impl Cmdb {
                 }
                 items.iter().for_each(|item| list.read(item));
                 let List { places, marks, .. } = list;
-                let source = Source::List { text: text.to_owned(), places };
+                let source = Source::List { text: Arc::new(text.to_owned()), places };
                 Ok(Cmdb::new(file, document.style(), source, keys, marks))
             }
             _ => {
@@ -115,7 +137,7 @@ impl Cmdb {
             style,
             source,
             changed: BTreeMap::new(),
-            free: BTreeSet::new(),
+            free: Free::default(),
             keys,
             index: BTreeSet::new(),
             generated: None,
@@ -154,7 +176,7 @@ impl Cmdb {
     fn keep(&mut self, mut marks: Marks) {
         // From sorted input the sets are built in one go.
         marks.index.sort_unstable();
-        self.free = marks.free.into_iter().collect();
+        self.free = marks.free;
         self.index = marks.index.into_iter().collect();
     }
 
@@ -189,7 +211,7 @@ impl Cmdb {
         }
         match &self.source {
             Source::List { text, places } => {
-                let text = &text[places.get(position)?.clone()];
+                let text = &text[places.get(position)?.range()];
                 Entry::read(Document::parse(&self.file, text).ok()?.root())
             }
             Source::Generated { generator, .. } => generator.entry(position),
@@ -205,7 +227,7 @@ impl Cmdb {
     pub fn entry_text(&self, position: usize) -> Option<&str> {
         match (&self.source, self.changed.get(&position)) {
             (_, Some(changed)) => Some(&changed.text),
-            (Source::List { text, places }, None) => Some(&text[places.get(position)?.clone()]),
+            (Source::List { text, places }, None) => Some(&text[places.get(position)?.range()]),
             (Source::Generated { .. }, None) => None,
         }
     }
@@ -214,10 +236,10 @@ impl Cmdb {
     pub fn warning(&self, code: Code, position: usize, message: String) -> Diagnostic {
         let (text, span) = match &self.source {
             Source::List { text, places } => {
-                let place = places.get(position).cloned().unwrap_or_default();
-                (text, Span { start: place.start, end: place.end })
+                let Range { start, end } = places.get(position).map_or(0..0, |place| place.range());
+                (text.as_str(), Span { start, end })
             }
-            Source::Generated { text, call, .. } => (text, *call),
+            Source::Generated { text, call, .. } => (text.as_str(), *call),
         };
         Diagnostic::warning(code, &self.file, text, span, message)
     }
@@ -239,7 +261,7 @@ impl Cmdb {
             self.index.insert((hash, position));
         }
         if entry.is_used() {
-            self.free.remove(&position);
+            self.free.remove(position);
         } else {
             self.free.insert(position);
         }
@@ -259,10 +281,11 @@ impl Cmdb {
         match &self.source {
             Source::Generated { text, .. } => text.clone(),
             Source::List { text, places } => {
-                let mut out = String::with_capacity(text.len() + 256 * self.changed.len());
+                let added: usize = self.changed.values().map(|changed| changed.text.len()).sum();
+                let mut out = String::with_capacity(text.len() + added);
                 let mut at = 0;
                 for (position, changed) in &self.changed {
-                    let place = &places[*position];
+                    let place = places[*position].range();
                     out.push_str(&text[at..place.start]);
                     out.push_str(&changed.text);
                     at = place.end;
@@ -271,6 +294,32 @@ impl Cmdb {
                 out
             }
         }
+    }
+
+    /// As [`Cmdb::to_text`], and entries are read from this text from now on: what is kept of
+    /// those that changed is not more than of the others, and nothing is copied twice.
+    pub fn fold(&mut self) -> Arc<String> {
+        if let (Source::List { text, .. }, true) = (&self.source, self.changed.is_empty()) {
+            return Arc::clone(text);
+        }
+        let folded = Arc::new(self.to_text());
+        if let Source::List { text, places } = &mut self.source {
+            // By how much everything after the entries that changed so far has moved.
+            let (mut grown, mut shrunk) = (0, 0);
+            for (position, place) in places.iter_mut().enumerate() {
+                let Range { start, end } = place.range();
+                let length = match self.changed.remove(&position) {
+                    Some(changed) => changed.text.len(),
+                    None => end - start,
+                };
+                let start_now = start + grown - shrunk;
+                grown += length;
+                shrunk += end - start;
+                *place = Place::new(start_now, start_now + length);
+            }
+            *text = Arc::clone(&folded);
+        }
+        folded
     }
 
     /// The text of the file as it was when it was read as a call of `generate`: to be kept as
@@ -290,19 +339,19 @@ impl Cmdb {
             expanded.push(' ');
             let start = expanded.len();
             expanded.push_str(&entry.to_text(self.style, 1));
-            places.push(start..expanded.len());
+            places.push(Place::new(start, expanded.len()));
             expanded.push_str(",\n");
         }
         expanded.push(']');
         expanded.push_str(&text[call.end..]);
-        self.source = Source::List { text: expanded, places };
+        self.source = Source::List { text: Arc::new(expanded), places };
     }
 
     /// In which column, from 0, the entry at a position begins.
     fn column(&self, position: usize) -> usize {
         match &self.source {
             Source::List { text, places } => {
-                let before = &text[..places[position].start];
+                let before = &text[..places[position].range().start];
                 before.chars().rev().take_while(|c| *c != '\n').count()
             }
             Source::Generated { .. } => 1,
@@ -333,14 +382,14 @@ impl Cmdb {
 /// What is kept of each entry beside its place.
 #[derive(Default)]
 struct Marks {
-    free: Vec<usize>,
+    free: Free,
     index: Vec<(u64, usize)>,
 }
 
 impl Marks {
     fn add(&mut self, position: usize, used: bool, hash: Option<u64>) {
         if !used {
-            self.free.push(position);
+            self.free.insert(position);
         }
         self.index.extend(hash.map(|hash| (hash, position)));
     }
@@ -349,7 +398,7 @@ impl Marks {
 /// A list of literal entries, while it is read.
 struct List<'a> {
     keys: &'a [String],
-    places: Vec<Range<usize>>,
+    places: Vec<Place>,
     marks: Marks,
     /// Whether an item was none that [`Entry::read`] can read.
     bad: bool,
@@ -366,7 +415,7 @@ impl List<'_> {
         let text = |key: &str| item.get(key)?.value().map(|value| value.as_text());
         let used = item.get(USED).is_some();
         self.marks.add(self.places.len(), used, hash(self.keys, text));
-        self.places.push(item.span.start..item.span.end);
+        self.places.push(Place::new(item.span.start, item.span.end));
     }
 }
 

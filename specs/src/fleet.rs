@@ -3,15 +3,16 @@
 //! A transition looks at the [`World`] (what the files say and who holds what), the time and two
 //! fresh random tokens, and returns a [`Decision`]: the answer to give, and the changes that
 //! make it true. Nothing is changed by deciding. The server journals the changes, applies them
-//! with [`World::apply`] and only then lets the answer leave; after a kill it applies the
-//! journal again through the same function. Changes state the values after, never differences,
-//! so that applying one twice is applying it once.
+//! with [`World::apply`] and only then lets the answer leave; after a kill it applies those of
+//! the journal that the files lack. Counts change by differences and entries are known by what
+//! they said, so that what an admin wrote meanwhile stands.
 //!
 //! Not here: files, locks, the journal, the form of requests.
 
 mod census;
 pub mod change;
 mod draft;
+mod entries;
 mod marks;
 mod operate;
 mod reconcile;
@@ -27,6 +28,7 @@ use crate::wire::ProfileRefusal;
 
 pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use upload::Untold;
 pub use upload::trial::{Chosen, Given, Outcome, Trial, Tried};
 pub use world::{File, Loaded, World};
 

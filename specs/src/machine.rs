@@ -94,6 +94,10 @@ pub struct Record {
     /// [`crate::fleet::facts_digest`] of the facts that are stored beside the record.
     #[serde(default)]
     pub facts_digest: String,
+    /// The names, without `.hw`, under which its facts were stored, the last one last: they follow
+    /// product and serial, which may change.
+    #[serde(default)]
+    pub facts_names: Vec<Name>,
     /// What happened, oldest first, at most [`HISTORY_LINES`].
     #[serde(default)]
     pub history: Vec<HistoryLine>,
@@ -184,6 +188,7 @@ impl Record {
             pin: None,
             rebinding: false,
             facts_digest: String::new(),
+            facts_names: Vec::new(),
             history: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! Responsible for the file's meaning and for rewriting it so that a changed count is the only
 //! difference. Deciding when a count changes is [`crate::fleet`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -32,20 +33,12 @@ impl Count {
         }
     }
 
-    /// The count after one machine was given a plan; `None` when there was none left.
-    pub fn taken(self) -> Option<Count> {
-        match self {
-            Count::Unlimited => Some(Count::Unlimited),
-            Count::Left(left) => (left > 0).then(|| Count::Left(left - 1)),
-        }
-    }
-
-    /// The count after one was given back.
+    /// The count after `by` were given back, or taken when that is negative.
     #[must_use]
-    pub fn given_back(self) -> Count {
+    pub fn plus(self, by: i64) -> Count {
         match self {
             Count::Unlimited => Count::Unlimited,
-            Count::Left(left) => Count::Left(left.saturating_add(1)),
+            Count::Left(left) => Count::Left(left.saturating_add(by)),
         }
     }
 }
@@ -64,16 +57,16 @@ impl fmt::Display for Count {
 pub struct State {
     document: Document,
     lines: Vec<Line>,
+    /// What was taken and given back that the file does not say yet, by profile.
+    pending: BTreeMap<Name, i64>,
 }
 
 /// One profile of the file.
 #[derive(Debug, Clone)]
 struct Line {
     profile: Name,
-    /// As the file had it.
+    /// As the file has it.
     read: Count,
-    /// As it is now.
-    count: Count,
 }
 
 impl State {
@@ -107,39 +100,42 @@ impl State {
                 Err(finding) => findings.push(finding),
             }
         }
-        if findings.is_empty() { Ok(State { document, lines }) } else { Err(findings) }
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        Ok(State { document, lines, pending: BTreeMap::new() })
     }
 
     /// The profiles and their counts, in the order in which they are tried.
     pub fn profiles(&self) -> impl Iterator<Item = (&Name, Count)> + '_ {
-        self.lines.iter().map(|line| (&line.profile, line.count))
+        self.lines.iter().map(|line| (&line.profile, self.count_of(line)))
     }
 
     /// The count of a profile; `None` when the file does not name it.
     pub fn count(&self, profile: &Name) -> Option<Count> {
-        self.lines.iter().find(|line| line.profile == *profile).map(|line| line.count)
+        let line = self.lines.iter().find(|line| line.profile == *profile)?;
+        Some(self.count_of(line))
     }
 
-    /// Sets the count of a profile; one that the file does not name has none to set.
-    pub fn set(&mut self, profile: &Name, count: Count) {
-        if let Some(line) = self.lines.iter_mut().find(|line| line.profile == *profile) {
-            line.count = count;
-        }
+    fn count_of(&self, line: &Line) -> Count {
+        line.read.plus(self.pending.get(&line.profile).copied().unwrap_or(0))
     }
 
-    /// Takes over a file that was edited by hand while counts here had changed that the file
-    /// did not know of yet: what was taken and given back since is taken and given back there.
+    /// Takes machines from the count of a profile, or gives them back.
+    pub fn add(&mut self, profile: &Name, by: i64) {
+        let pending = self.pending.entry(profile.clone()).or_default();
+        *pending = pending.saturating_add(by);
+    }
+
+    /// Says what the file does not say yet, whatever was said before.
+    pub fn set_pending(&mut self, pending: BTreeMap<Name, i64>) {
+        self.pending = pending;
+    }
+
+    /// Takes over a file that was edited by hand: what this one had pending is pending there.
     #[must_use]
-    pub fn rebased_on(&self, mut edited: State) -> State {
-        for line in &mut edited.lines {
-            let earlier = self.lines.iter().find(|earlier| earlier.profile == line.profile);
-            if let Some(Line { read: Count::Left(read), count: Count::Left(count), .. }) = earlier
-                && let Count::Left(left) = line.count
-            {
-                line.count = Count::Left(left.saturating_add(count.saturating_sub(*read)));
-            }
-        }
-        edited
+    pub fn rebased_on(&self, edited: State) -> State {
+        State { pending: self.pending.clone(), ..edited }
     }
 
     /// The file was written with this text, which [`State::to_text`] gave now or earlier: from
@@ -147,10 +143,18 @@ impl State {
     pub fn written(&mut self, text: &str) {
         let Ok(written) = State::parse(self.document.file(), text) else { return };
         for line in &mut self.lines {
-            if let Some(count) = written.count(&line.profile) {
-                line.read = count;
+            let Some(there) = written.lines.iter().find(|it| it.profile == line.profile) else {
+                continue;
+            };
+            if let (Count::Left(before), Count::Left(after)) = (line.read, there.read)
+                && let Some(pending) = self.pending.get_mut(&line.profile)
+            {
+                *pending = pending.saturating_sub(after.saturating_sub(before));
             }
+            line.read = there.read;
         }
+        // What went back to a profile that is not listed has gone with its line.
+        self.pending.retain(|profile, _| self.lines.iter().any(|line| line.profile == *profile));
         self.document = written.document;
     }
 
@@ -159,10 +163,11 @@ impl State {
         let mut editor = self.document.edit();
         let items = self.document.root().items().unwrap_or_default();
         for (line, item) in self.lines.iter().zip(items) {
-            if line.read != line.count
+            let now = self.count_of(line);
+            if line.read != now
                 && let Some([_, count]) = item.items()
             {
-                let value = match line.count {
+                let value = match now {
                     Count::Unlimited => Value::from("*"),
                     Count::Left(left) => Value::Integer(left),
                 };
@@ -196,7 +201,7 @@ fn line(document: &Document, item: &Node) -> Result<Line, Diagnostic> {
             .error(Code::StateCount, count.span, "a count is a whole number or `\"*\"`")
             .with_help("write how many machines may still be installed, or `\"*\"` for any number")
     })?;
-    Ok(Line { profile, read, count: read })
+    Ok(Line { profile, read })
 }
 
 #[cfg(test)]
@@ -208,10 +213,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(before: &str, profile: &str, count: Count, after: &str) {
+    fn check(before: &str, profile: &str, by: i64, after: &str) {
         let mut state = State::parse("state", before).unwrap();
         assert_eq!(state.to_text(), before);
-        state.set(&name(profile), count);
+        state.add(&name(profile), by);
         assert_eq!(state.to_text(), after);
         state.written(after);
         assert_eq!(state.to_text(), after);
@@ -222,11 +227,11 @@ mod tests {
         check(
             "# racks\n[('hp' , 4), # old\n ('vm', '*')]\n",
             "hp",
-            Count::Left(3),
+            -1,
             "# racks\n[('hp' , 3), # old\n ('vm', '*')]\n",
         );
-        check("[(\"b\", \"1\")]", "b", Count::Left(0), "[(\"b\", 0)]");
-        check("[['b', 1,],]", "b", Count::Left(2), "[['b', 2,],]");
+        check("[(\"b\", \"1\")]", "b", -1, "[(\"b\", 0)]");
+        check("[['b', 1,],]", "b", 1, "[['b', 2,],]");
     }
 
     #[test]
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn an_edit_by_hand_keeps_what_was_taken_meanwhile() {
         let mut state = State::parse("state", "[('a', 5), ('b', 2), ('c', 1)]").unwrap();
-        state.set(&name("a"), Count::Left(3));
+        state.add(&name("a"), -2);
         let edited = State::parse("state", "[('b', 9), ('a', 10), ('d', '*')]").unwrap();
         let rebased: Vec<(String, Count)> = state
             .rebased_on(edited)
@@ -267,5 +272,16 @@ mod tests {
             .collect();
         let expected = [("b", Count::Left(9)), ("a", Count::Left(8)), ("d", Count::Unlimited)];
         assert_eq!(rebased, expected.map(|(profile, count)| (profile.to_owned(), count)));
+    }
+
+    #[test]
+    fn what_is_pending_outlives_a_star() {
+        let state = |text: &str| State::parse("state", text).unwrap();
+        let mut counts = state("[('a', 5)]");
+        counts.add(&name("a"), -2);
+        let counts = counts.rebased_on(state("[('a', '*')]"));
+        assert_eq!(counts.count(&name("a")), Some(Count::Unlimited));
+        let counts = counts.rebased_on(state("[('a', 7)]"));
+        assert_eq!(counts.count(&name("a")), Some(Count::Left(5)));
     }
 }

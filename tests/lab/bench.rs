@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are what this command is for")]
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -63,49 +64,92 @@ impl Figures {
         self.latencies.get(position).copied().unwrap_or_default()
     }
 
-    fn row(&self, name: &str) -> String {
+    fn cells(&self) -> String {
         format!(
-            "{name:34} {:>9.1}/s  p50 {:>7.1} ms  p99 {:>7.1} ms  max {:>7.1} ms  ({} requests)",
+            "{:>7.0} {:>6.1} {:>6.1}",
             self.requests as f64 / self.took.as_secs_f64(),
             milliseconds(self.percentile(50)),
             milliseconds(self.percentile(99)),
-            milliseconds(self.percentile(100)),
-            self.requests,
         )
     }
 }
 
-/// Runs all of it and prints a table.
+/// One line of the table.
+#[derive(Debug)]
+struct Row {
+    front: Front,
+    entries: usize,
+    facts: usize,
+    allocations: Figures,
+    repeated: Figures,
+    refusals: Figures,
+    /// A server that was started again on what was stored; CGI programs come and go.
+    idle: Option<Idle>,
+}
+
+/// A server that has nothing to do.
+#[derive(Debug)]
+struct Idle {
+    records: usize,
+    ready: Duration,
+    memory: u64,
+}
+
+const HEAD: &str = "\
+front  entries facts | allocations          | repeated uploads     | refusals             | started again
+                     |     /s    p50    p99 |     /s    p50    p99 |     /s    p50    p99 | records ready ms  idle MiB";
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let front = format!("{:?}", self.front).to_lowercase();
+        let (entries, facts) = (self.entries, self.facts);
+        let [given, repeated, refused] =
+            [&self.allocations, &self.repeated, &self.refusals].map(Figures::cells);
+        write!(f, "{front:6} {entries:>7} {facts:>5} |{given} |{repeated} |{refused} |")?;
+        match &self.idle {
+            Some(Idle { records, ready, memory }) => write!(
+                f,
+                " {records:>7} {:>8.0} {:>9.1}",
+                milliseconds(*ready),
+                *memory as f64 / f64::from(1 << 20)
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs all of it and prints one table.
 pub fn bench(options: &Options) -> Result<()> {
     print_storage(&options.folder)?;
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("load before: {}", load.trim());
+    let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{} clients at once, {} s a figure, times in ms", options.clients, options.seconds);
+    println!("load before: {}\n{HEAD}", load().trim());
     for front in &options.front {
         for entries in &options.entries {
             for facts in &options.facts {
                 // The small machines at every size, the large ones at one.
                 if facts == &options.facts[0] || *entries == 10_000 {
-                    one(options, *front, *entries, *facts)?;
+                    println!("{}", measure(options, *front, *entries, *facts)?);
                 }
             }
         }
     }
+    println!("load after: {}", load().trim());
     Ok(())
 }
 
-fn one(options: &Options, front: Front, entries: usize, facts: usize) -> Result<()> {
+/// So many records a server has when it is started again, if there are as many entries.
+const RECORDS: usize = 10_000;
+
+fn measure(options: &Options, front: Front, entries: usize, facts: usize) -> Result<Row> {
     let folder = tempfile::Builder::new().prefix("bench-server.").tempdir_in(&options.folder)?;
     let programs = options.programs.as_deref();
     let programs = programs.map_or_else(crate::storm::release_programs, Programs::in_folder);
     let hall = Hall::new(folder.path(), Size { profiles: 1, entries }, front, programs)?;
-    let started = Instant::now();
     hall.start()?;
-    let mut notes = String::new();
     if front == Front::Serve {
         hall.wait_until_ready()?;
-        notes = format!(", ready after {:.0} ms", milliseconds(started.elapsed()));
     }
-    println!("-- {front:?}, {entries} entries, {facts} facts or more{notes}");
     let fleet = Fleet::read(&checkout().join("tests/fixtures/corpus"), facts)?;
     let door = hall.door();
     let span = Duration::from_secs(options.seconds);
@@ -114,36 +158,40 @@ fn one(options: &Options, front: Front, entries: usize, facts: usize) -> Result<
     let most = entries.min(20_000 * usize::try_from(options.seconds)?.div_ceil(4));
     let most = most.min(400_000_000 / (40 * facts.max(50)));
     let prepared: Vec<Vec<u8>> = (0..most).map(request).collect::<Result<_>>()?;
-    let given = load_with(&door, options.clients, span, most, 200, |n| &prepared[n])?;
-    println!("{}", given.row("allocations"));
-    let known = given.requests;
+    let allocations = load_with(&door, options.clients, span, most, 200, |n| &prepared[n])?;
+    let known = allocations.requests;
     let repeated =
         load_with(&door, options.clients, span, usize::MAX, 200, |n| &prepared[n % known])?;
-    println!("{}", repeated.row("repeated uploads"));
     // Of a kind that no profile takes.
     let refused: Vec<Vec<u8>> = (0..2000)
         .map(|n| Ok(door.upload_request(&fleet.facts(10_000_001 + 2 * n, 2)?)))
         .collect::<Result<_>>()?;
     let refusals =
         load_with(&door, options.clients, span, usize::MAX, 422, |n| &refused[n % 2000])?;
-    println!("{}", refusals.row("refusals"));
-    if front == Front::Serve {
-        let (memory, descriptors) = hall.footprint()?;
-        hall.stop()?;
-        let started = Instant::now();
-        hall.start()?;
-        hall.wait_until_ready()?;
-        let ready = milliseconds(started.elapsed());
-        std::thread::sleep(Duration::from_secs(1));
-        let (idle, _) = hall.footprint()?;
-        println!(
-            "memory {:.1} MiB, {descriptors} descriptors; started again with {known} records: ready \
-             after {ready:.0} ms, idle {:.1} MiB",
-            memory as f64 / f64::from(1 << 20),
-            idle as f64 / f64::from(1 << 20)
-        );
-    }
-    hall.stop()
+    let idle = match front {
+        Front::Cgi => None,
+        Front::Serve => {
+            let records = most.min(RECORDS).max(known);
+            let rest = records - known;
+            let long = Duration::from_secs(60);
+            load_with(&door, options.clients, long, rest, 200, |n| &prepared[known + n])?;
+            Some(idle(&hall, records)?)
+        }
+    };
+    hall.stop()?;
+    Ok(Row { front, entries, facts, allocations, repeated, refusals, idle })
+}
+
+/// Stops the server, starts it again, and looks at it when it has settled.
+fn idle(hall: &Hall, records: usize) -> Result<Idle> {
+    hall.stop()?;
+    let started = Instant::now();
+    hall.start()?;
+    hall.wait_until_ready()?;
+    let ready = started.elapsed();
+    std::thread::sleep(Duration::from_secs(2));
+    let (memory, _) = hall.footprint()?;
+    Ok(Idle { records, ready, memory })
 }
 
 /// Sends requests from `clients` threads until the time is over or `most` were sent; all answers

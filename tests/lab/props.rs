@@ -13,7 +13,7 @@ use specs::literal::{Document, Literal, Style};
 use specs::machine::{Identity, system_name};
 use specs::matching::{NoMatch, find};
 use specs::secret::redacted_facts;
-use specs::state::{Count, State};
+use specs::state::State;
 
 /// A property by its name, which is that of its folder of inputs.
 pub type Property = (&'static str, fn(&[u8]));
@@ -68,20 +68,21 @@ pub fn facts(bytes: &[u8]) {
     assert_eq!(redacted_facts(&redacted), redacted);
 }
 
-/// A count that is set is read back, and the text does not change when none is.
+/// A count of which one is taken is read back, and the text does not change when none is.
 pub fn state(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(mut state) = State::parse("state", text) else { return };
     assert_eq!(state.to_text(), text);
-    let profiles: Vec<_> = state.profiles().map(|(profile, _)| profile.clone()).collect();
-    for profile in &profiles {
-        state.set(profile, Count::Left(7));
+    let profiles: Vec<_> = state.profiles().map(|(name, count)| (name.clone(), count)).collect();
+    let mut wanted = Vec::new();
+    for (profile, count) in profiles {
+        state.add(&profile, -1);
+        wanted.push((profile, count.plus(-1)));
     }
     let written = state.to_text();
     let read = State::parse("state", &written).map(|state| {
         state.profiles().map(|(profile, count)| (profile.clone(), count)).collect::<Vec<_>>()
     });
-    let wanted = profiles.into_iter().map(|profile| (profile, Count::Left(7))).collect();
     assert_eq!(read, Ok(wanted), "{written}");
 }
 

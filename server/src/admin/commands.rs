@@ -39,8 +39,7 @@ pub fn now() -> Seconds {
 
 /// The one machine that `text` names.
 pub fn find(store: &Store, text: &str) -> anyhow::Result<Record> {
-    let found: Vec<Record> =
-        store.look(|world| world.census.find(text).into_iter().cloned().collect())?;
+    let found = store.look(|world| world.census.find(text))?;
     match &found[..] {
         [record] => Ok(record.clone()),
         [] => bail!("no machine is known as `{text}`; `edeploy-server machines` lists them"),

@@ -65,7 +65,8 @@ fn facts_of(config: &Path, named: &Path) -> anyhow::Result<Facts> {
     let store = Store::new(section.clone());
     let record = commands::find(&store, &name.to_string())
         .with_context(|| format!("{name} is neither a file nor a machine"))?;
-    commands::read_facts(&section.hw_dir.join(format!("{}.hw", record.id)))
+    let name = record.facts_names.last().unwrap_or(&record.id);
+    commands::read_facts(&section.hw_dir.join(format!("{name}.hw")))
 }
 
 /// Whether the machine would be given something, or has it.

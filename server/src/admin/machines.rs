@@ -16,7 +16,7 @@ use crate::request::shown;
 
 /// The records that a selector means: nothing for all, `phase=failed`, `profile=vm`, or whatever
 /// names a machine (host name, record, serial, UUID, MAC).
-pub fn select<'a>(census: &'a Census, selector: Option<&str>) -> Vec<&'a Record> {
+pub fn select(census: &Census, selector: Option<&str>) -> Vec<Record> {
     match selector.map(|selector| (selector, selector.split_once('='))) {
         None => census.records().collect(),
         Some((_, Some(("phase", phase)))) => {
@@ -34,7 +34,7 @@ pub fn select<'a>(census: &'a Census, selector: Option<&str>) -> Vec<&'a Record>
 }
 
 /// A table of machines that fits into `width` columns.
-pub fn table(records: &[&Record], now: Seconds, width: Option<u16>) -> String {
+pub fn table(records: &[Record], now: Seconds, width: Option<u16>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_table_names_phase_and_age() {
         let record = record("vm-1");
-        let text = table(&[&record], 1_000 + 3 * 3600 + 300, Some(100));
+        let text = table(std::slice::from_ref(&record), 1_000 + 3 * 3600 + 300, Some(100));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         for part in ["vm-1", "unmatched", "3h 5m", "cz332", "52:54:00:00:00:01"] {

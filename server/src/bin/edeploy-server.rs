@@ -280,6 +280,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
+    server::memory::settle();
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -311,8 +312,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             let listed = store.look(|world| {
                 let records = machines::select(&world.census, selector.as_deref());
                 let text = if json {
-                    let list: Vec<_> =
-                        records.iter().map(|it| machines::summary_json(it)).collect();
+                    let list: Vec<_> = records.iter().map(machines::summary_json).collect();
                     serde_json::to_string_pretty(&list)?
                 } else {
                     machines::table(&records, commands::now(), terminal_width())

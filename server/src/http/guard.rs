@@ -40,7 +40,7 @@ const PATIENCE_WHEN_FULL: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests under way may take to finish once the server is told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes of unfinished requests held at once, all clients together, in largest bodies.
+/// Bytes of requests and replies held at once, all clients together, in largest bodies.
 const BUFFERED_BODIES: usize = 8;
 
 /// A complete request on its way to a worker.
@@ -77,8 +77,14 @@ struct Connection {
 
 enum Phase {
     Reading(Incoming),
-    Working,
-    Replying { reply: Vec<u8>, sent: usize },
+    /// A worker has the request, of this many bytes.
+    Working {
+        held: usize,
+    },
+    Replying {
+        reply: Vec<u8>,
+        sent: usize,
+    },
     Lingering,
 }
 
@@ -145,7 +151,7 @@ impl Guard {
             let interest = match connection.phase {
                 Phase::Reading(_) | Phase::Lingering => PollFlags::POLLIN,
                 Phase::Replying { .. } => PollFlags::POLLOUT,
-                Phase::Working => continue,
+                Phase::Working { .. } => continue,
             };
             ids.push(*id);
             polled.push(PollFd::new(connection.stream.as_fd(), interest));
@@ -174,10 +180,10 @@ impl Guard {
             let Some(connection) = connections.get_mut(id) else { continue };
             let before = connection.held();
             let fate = match &connection.phase {
-                Phase::Reading(_) => self.read_request(*id, connection),
+                Phase::Reading(_) => self.read_request(*id, connection, held - before),
                 Phase::Replying { .. } => connection.write_reply(),
                 Phase::Lingering => connection.discard(),
-                Phase::Working => Fate::Keep,
+                Phase::Working { .. } => Fate::Keep,
             };
             held = (held + connection.held()).saturating_sub(before);
             if fate == Fate::Close {
@@ -187,8 +193,7 @@ impl Guard {
                 && matches!(connection.phase, Phase::Reading(_))
             {
                 held -= connection.held();
-                let sentence = "too many large requests at once; try again";
-                connection.refuse(Response::text(503, sentence));
+                connection.refuse(overloaded());
             }
         }
         let now = Instant::now();
@@ -212,8 +217,9 @@ impl Guard {
         }
     }
 
-    /// Takes what a client sent; hands the request over once it is complete.
-    fn read_request(&self, id: u64, connection: &mut Connection) -> Fate {
+    /// Takes what a client sent; hands the request over once it is complete, unless what the
+    /// other clients have sent takes all the memory.
+    fn read_request(&self, id: u64, connection: &mut Connection, others: usize) -> Fate {
         let mut buffer = [0; 64 << 10];
         let count = match connection.stream.read(&mut buffer) {
             Ok(0) => return Fate::Close,
@@ -246,8 +252,14 @@ impl Guard {
                 connection.refuse(Response::text(200, "ok"));
                 connection.write_reply()
             }
+            Progress::Complete(request)
+                if others + request.body.capacity() > BUFFERED_BODIES * self.max_body =>
+            {
+                connection.refuse(overloaded());
+                connection.write_reply()
+            }
             Progress::Complete(request) => {
-                connection.phase = Phase::Working;
+                connection.phase = Phase::Working { held: request.body.capacity() };
                 connection.deadline = Instant::now() + WORK_DEADLINE;
                 match self.jobs.send(Job { connection: id, request }) {
                     Ok(()) => Fate::Keep,
@@ -303,11 +315,15 @@ struct Ready {
 fn make_room(connections: &mut BTreeMap<u64, Connection>) -> bool {
     let dawdler = connections
         .iter()
-        .filter(|(_, connection)| !matches!(connection.phase, Phase::Working))
+        .filter(|(_, connection)| !matches!(connection.phase, Phase::Working { .. }))
         .min_by_key(|(_, connection)| connection.since)
         .filter(|(_, connection)| connection.since.elapsed() > PATIENCE_WHEN_FULL)
         .map(|(id, _)| *id);
     dawdler.is_some_and(|id| connections.remove(&id).is_some())
+}
+
+fn overloaded() -> Response {
+    Response::text(503, "too many large requests at once; try again")
 }
 
 fn fate_of(error: &io::Error) -> Fate {
@@ -325,7 +341,9 @@ impl Connection {
     fn held(&self) -> usize {
         match &self.phase {
             Phase::Reading(incoming) => incoming.held(),
-            _ => 0,
+            Phase::Working { held } => *held,
+            Phase::Replying { reply, .. } => reply.capacity(),
+            Phase::Lingering => 0,
         }
     }
 

@@ -3,19 +3,18 @@
 //! Everything here is called with the lock held. After any error the engine is thrown away and
 //! opened again: what is in memory is never believed over what is on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use specs::cmdb::Entry;
 use specs::fleet::{Change, Decision, File, World};
 use specs::machine::Seconds;
 use specs::units::Name;
 use tracing::warn;
 
 use super::files::{ensure_folder, ensure_private_folder};
-use super::journal::{Journal, Line, News, OVERLONG};
-use super::sources::Sources;
+use super::journal::{Journal, Line, News, OVERLONG, Placing};
+use super::sources::{Reread, Sources};
 use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
 use crate::settings::Section;
@@ -29,14 +28,9 @@ pub(super) struct Engine {
     journal: Journal,
     /// Applied to the world, not in the journal yet.
     pending: Vec<Change>,
-    /// Digests of the CMDB entries that `pending` replaces.
-    replaced: Vec<String>,
     /// Whether something of `pending` was promised to someone.
     durable: bool,
     unwritten: Unwritten,
-    /// Files that changes could not be made in, because they were broken or not there. Once they
-    /// can be read, the journal is read again.
-    deferred: BTreeSet<File>,
 }
 
 impl Engine {
@@ -55,7 +49,11 @@ impl Engine {
             .and_then(|()| ensure_folder(&records::folder(section)))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
-        let world = World::new(records::read_all(&records::folder(section))?);
+        let mut world = World::new([]);
+        // One after the other: unpacked, a hall of them would not fit in what it takes later.
+        for record in records::read_each(&records::folder(section))? {
+            world.apply(&Change::Record { record: Box::new(record?) });
+        }
         let sources = Sources::open(section)?;
         let News::Lines(lines) = journal.read_new()? else {
             return Err(StoreError::Broken(format!(
@@ -70,18 +68,16 @@ impl Engine {
             sources,
             journal,
             pending: Vec::new(),
-            replaced: Vec::new(),
             durable: false,
             unwritten: Unwritten::default(),
-            deferred: BTreeSet::new(),
         };
-        let cmdbs = engine.sources.refresh(&mut engine.world)?;
-        // What stands before that is in the files that were just read.
+        // What stands before that is in the files.
         let written = lines.iter().rev().find_map(|(_, line)| match line {
             Line::Written { offset } => Some(*offset),
             Line::Batch { .. } | Line::Writing { .. } => None,
         });
         engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
+        let cmdbs = engine.read_files()?;
         Ok((engine, cmdbs))
     }
 
@@ -94,13 +90,45 @@ impl Engine {
             }
             News::Lines(lines) => self.replay(lines),
         }
-        let cmdbs = self.sources.refresh(&mut self.world)?;
-        if self.deferred.iter().any(|file| self.world.is_changeable(file)) {
-            *self = Engine::open(&self.section)?;
-            return Ok(());
-        }
+        let cmdbs = self.read_files()?;
         self.reconcile(&cmdbs);
         Ok(())
+    }
+
+    /// Reads what people have edited. What the journal holds and such a file does not is made
+    /// true in it. The profiles whose CMDBs were read.
+    fn read_files(&mut self) -> Result<BTreeSet<Name>, StoreError> {
+        let mut cmdbs = BTreeSet::new();
+        for Reread { file, holds } in self.sources.refresh(&mut self.world)? {
+            let lacked = self.unwritten.lacked_by(&file, holds);
+            match &file {
+                File::State => {
+                    let mut pending: BTreeMap<Name, i64> = BTreeMap::new();
+                    for change in lacked {
+                        if let Change::Count { profile, by } = change {
+                            *pending.entry(profile.clone()).or_default() += by;
+                        }
+                    }
+                    self.world.set_pending_counts(pending);
+                }
+                File::Cmdb(profile) => {
+                    for warning in self.world.reapply(profile, lacked) {
+                        warn!("{warning}");
+                    }
+                    cmdbs.insert(profile.clone());
+                }
+                File::Specs(_) | File::Configure(_) | File::Script(_) => {}
+            }
+        }
+        Ok(cmdbs)
+    }
+
+    /// What a hand edit of these profiles' CMDBs means for the machines that hold entries.
+    fn reconcile(&mut self, profiles: &BTreeSet<Name>) {
+        for profile in profiles {
+            let decision = self.world.reconcile(profile, super::now());
+            self.settle(decision);
+        }
     }
 
     /// The world as it is.
@@ -109,15 +137,12 @@ impl Engine {
     }
 
     /// Makes changes true in memory; [`Engine::commit`] stores them.
-    pub(super) fn apply(&mut self, changes: &[Change], durable: bool) {
+    pub(super) fn apply(&mut self, changes: Vec<Change>, durable: bool) {
         let at = self.journal.position();
-        for change in changes {
-            if let Change::Entry { profile, position, .. } = change {
-                self.replaced.push(self.entry_digest(profile, *position));
-            }
+        for change in &changes {
             self.apply_one(change, at);
         }
-        self.pending.extend_from_slice(changes);
+        self.pending.extend(changes);
         self.durable |= durable;
     }
 
@@ -128,8 +153,7 @@ impl Engine {
         }
         let changes = std::mem::take(&mut self.pending);
         let durable = std::mem::take(&mut self.durable);
-        let replaced = std::mem::take(&mut self.replaced);
-        self.journal.append(&Line::Batch { at: now, changes, replaced }, durable)?;
+        self.journal.append(&Line::Batch { at: now, changes }, durable)?;
         Ok(())
     }
 
@@ -154,7 +178,8 @@ impl Engine {
         for file in self.unwritten.files.keys() {
             // What cannot be written, because an admin broke or removed the file, stays in the
             // journal.
-            let text = self.world.text(file).filter(|_| self.sources.is_writable(file));
+            let is_writable = self.sources.is_writable(file);
+            let text = self.world.fold(file).filter(|_| is_writable);
             let Some(text) = text else {
                 kept.insert(file.clone());
                 continue;
@@ -173,7 +198,7 @@ impl Engine {
                 original: original.map(str::to_owned),
             });
         }
-        let record = |id: &Name| (id.clone(), self.world.census.get(id).cloned());
+        let record = |id: &Name| (id.clone(), self.world.census.get(id));
         let facts = self.unwritten.facts.values();
         Ok(Some(Snapshot {
             token: self.journal.token().to_owned(),
@@ -182,6 +207,7 @@ impl Engine {
             kept,
             records: self.unwritten.records.keys().map(record).collect(),
             facts: facts.map(|(_, name, facts)| (name.clone(), Arc::clone(facts))).collect(),
+            forgotten_facts: self.unwritten.forgotten_facts.keys().cloned().collect(),
         }))
     }
 
@@ -200,14 +226,22 @@ impl Engine {
         let (placed, edited): (Vec<&FileText>, Vec<&FileText>) = files.iter().partition(untouched);
         kept.extend(edited.iter().map(|text| text.file.clone()));
         if !placed.is_empty() {
-            self.journal.append(&Line::Writing { files: digests }, false)?;
+            let placing = |text: &&FileText| {
+                let name = text.file.to_string();
+                let digest = digests.get(&name).cloned().unwrap_or_default();
+                (name, Placing { digest, replaces: self.sources.text(&text.file) })
+            };
+            let files: BTreeMap<String, Placing> = placed.iter().map(placing).collect();
+            self.journal.append(&Line::Writing { offset, files: files.clone() }, false)?;
             let paths: BTreeSet<&Path> = placed.iter().map(|text| text.path.as_path()).collect();
             let renamed = replacement.put_in_place(|path| paths.contains(path)).map_err(failed)?;
             folders.extend(renamed);
             for text in &placed {
                 self.world.written(&text.file, &text.text);
-                self.sources.written(&text.file)?;
+                let digest = digests.get(&text.file.to_string()).map_or("", String::as_str);
+                self.sources.written(&text.file, digest)?;
             }
+            self.sources.expect(offset, files);
             let names = placed.iter().map(|text| &text.file);
             if let Some(replacement) = self.sources.write_origins(names)? {
                 replacement.commit().map_err(failed)?;
@@ -227,6 +261,9 @@ impl Engine {
             let fresh = super::random_token()?;
             let caught_up = self.unwritten.is_empty();
             self.journal.written(placed.offset, caught_up, || fresh.clone())?;
+            if self.journal.token() != placed.token {
+                self.sources.begin_journal();
+            }
         }
         Ok(())
     }
@@ -234,94 +271,65 @@ impl Engine {
     fn replay(&mut self, lines: impl IntoIterator<Item = (u64, Line)>) {
         for (at, line) in lines {
             match line {
-                Line::Batch { changes, replaced, .. } => self.replay_batch(&changes, replaced, at),
-                Line::Writing { files } => self.sources.expect(files),
+                Line::Batch { changes, .. } => self.replay_batch(&changes, at),
+                Line::Writing { offset, files } => self.sources.expect(offset, files),
                 Line::Written { offset } => self.unwritten.written(offset, &BTreeSet::new()),
             }
         }
     }
 
-    /// A position in a CMDB says nothing once an admin has sorted the file: an entry that is not
-    /// the one that was replaced, nor what it became, is left alone. [`Engine::reconcile`] finds
-    /// the entries of machines by their content.
-    fn replay_batch(&mut self, changes: &[Change], replaced: Vec<String>, at: u64) {
-        let mut replaced = replaced.into_iter();
+    fn replay_batch(&mut self, changes: &[Change], at: u64) {
         for change in changes {
-            if let Change::Entry { profile, position, entry, .. } = change {
-                let here = self.entry_digest(profile, *position);
-                let known = [replaced.next().unwrap_or_default(), digest(Some(entry))];
-                let can_be_read = self.world.cmdb(profile).is_some();
-                if can_be_read && !known.contains(&here) {
-                    warn!(%profile, position, "the CMDB was edited before this entry was written");
-                    continue;
-                }
+            if let Change::Entry { profile, .. } = change
+                && !self.world.is_in_place(change)
+            {
+                // Another process has seen an edit that this one has not.
+                let file = File::Cmdb(profile.clone());
+                self.sources.distrust(&file);
+                self.unwritten.changed(at, file, change.clone());
+                continue;
             }
             self.apply_one(change, at);
         }
     }
 
-    fn entry_digest(&self, profile: &Name, position: usize) -> String {
-        match self.world.cmdb(profile) {
-            Some(cmdb) => digest(cmdb.entry(position).as_ref()),
-            // It cannot be read now: what it was when it could.
-            None => {
-                let holder = self.world.census.holder(profile, position);
-                digest(holder.and_then(|it| it.bound_entry()).map(|(_, holding)| &holding.after))
-            }
-        }
-    }
-
     fn apply_one(&mut self, change: &Change, at: u64) {
         if let Some(file) = self.world.apply(change) {
-            if !self.world.is_changeable(&file) {
-                self.deferred.insert(file.clone());
-            }
-            self.unwritten.files.insert(file, at);
+            self.unwritten.changed(at, file, change.clone());
         }
         match change {
             Change::Record { record } => {
                 self.unwritten.records.insert(record.id.clone(), at);
             }
-            Change::Forget { machine } => {
+            Change::Forget { machine, facts } => {
                 self.unwritten.records.insert(machine.clone(), at);
                 self.unwritten.facts.remove(machine);
+                let forgotten = facts.iter().map(|name| (name.clone(), at));
+                self.unwritten.forgotten_facts.extend(forgotten);
             }
             Change::Facts { machine, name, facts } => {
-                let facts = (at, name.clone(), Arc::new(facts.clone()));
+                self.unwritten.forgotten_facts.remove(name);
+                let facts = (at, name.clone(), Arc::clone(facts));
                 self.unwritten.facts.insert(machine.clone(), facts);
             }
             Change::Count { .. } | Change::Entry { .. } => {}
         }
     }
 
-    /// What a hand edit of these profiles' CMDBs means for the machines that hold entries.
-    fn reconcile(&mut self, profiles: &BTreeSet<Name>) {
-        for profile in profiles {
-            let decision = self.world.reconcile(profile, super::now());
-            self.settle(&decision);
-        }
-    }
-
     /// Fails the machines that have been silent for longer than the lease.
     pub(super) fn expire(&mut self, now: Seconds) {
         if let Some(decision) = self.world.expire(now, self.section.lease.as_secs()) {
-            self.settle(&decision);
+            self.settle(decision);
         }
     }
 
     /// Takes over a decision that nobody waits for.
-    fn settle(&mut self, decision: &Decision) {
+    fn settle(&mut self, decision: Decision) {
         for warning in &decision.warnings {
             warn!("{warning}");
         }
-        self.apply(&decision.changes, decision.durable);
+        self.apply(decision.changes, decision.durable);
     }
-}
-
-/// What tells one entry of a CMDB from another.
-fn digest(entry: Option<&Entry>) -> String {
-    let text = format!("{:?}", entry.map(|entry| &entry.fields));
-    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Name of the journal in the private folder.

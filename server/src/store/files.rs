@@ -61,13 +61,18 @@ const SYNCERS: usize = 8;
 /// The suffix of files that are being written. A leftover of a kill is overwritten.
 const TEMPORARY: &str = ".edeploy-new";
 
+/// Where the new version of a file lies until it is put in its place.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY);
+    PathBuf::from(temporary)
+}
+
 impl Replacement {
     /// Writes the new version of `path` beside it. It keeps mode and, where possible, owner of
     /// the old one; a new one is as private as its folder.
     pub(crate) fn write(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(TEMPORARY);
-        let temporary = PathBuf::from(temporary);
+        let temporary = temporary(path);
         let old = absent_as_none(std::fs::metadata(path))?;
         let mode = match &old {
             Some(old) => old.mode() & 0o7777,

@@ -4,8 +4,8 @@
 //! it leaves. What nobody was promised (how far a machine or the files have come) is not synced,
 //! and a power cut may lose some of several such lines and keep others. So each line says up to
 //! which byte the journal had been synced before it: damage at or beyond the largest such byte
-//! was promised to nobody and is cut off, damage before it is an error. Changes state values
-//! after, so that reading a line twice does no harm.
+//! was promised to nobody and is cut off, damage before it is an error. Every process takes over
+//! each line once; which lines a file holds already is known by their places in the journal.
 //!
 //! A `written` line says up to which byte the readable files hold everything: they are written
 //! while the journal goes on. Once the journal has grown large and the files have caught up, a
@@ -33,7 +33,7 @@ pub(super) const OVERLONG: u64 = 8 << 20;
 const CHECKSUM: usize = 16;
 
 /// The first word of a journal, with the version of its format.
-const MAGIC: &str = "edeploy-journal-1";
+const MAGIC: &str = "edeploy-journal-2";
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,21 +45,29 @@ pub(super) enum Line {
         at: Seconds,
         /// In the order in which to apply them.
         changes: Vec<Change>,
-        /// For each change of a CMDB entry, in order: digest of the entry that it replaces.
-        #[serde(default)]
-        replaced: Vec<String>,
     },
-    /// These files are about to be put in their places, as someone wrote them: file name to
-    /// digest of the text. Whoever finds such a text does not take it for an admin's edit.
+    /// These files are about to be put in their places. Whoever finds such a text does not take
+    /// it for an admin's edit, and knows how much of the journal it holds.
     Writing {
+        /// They hold everything that stands in the journal before this byte.
+        offset: u64,
         /// By file name.
-        files: BTreeMap<String, String>,
+        files: BTreeMap<String, Placing>,
     },
     /// The readable files hold everything that stands in the journal before `offset`.
     Written {
         /// In bytes.
         offset: u64,
     },
+}
+
+/// A file that is about to be put in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Placing {
+    /// Digest of its text.
+    pub(super) digest: String,
+    /// Digest of the text that it replaces; empty when there is none.
+    pub(super) replaces: String,
 }
 
 /// The journal, opened and read up to `position`.
@@ -261,13 +269,10 @@ fn read_header(file: &File) -> io::Result<Option<String>> {
 }
 
 fn render(line: &Line, synced: u64) -> io::Result<String> {
-    #[derive(Serialize)]
-    struct Rendered<'a> {
-        #[serde(flatten)]
-        line: &'a Line,
-        synced: u64,
-    }
-    let json = serde_json::to_string(&Rendered { line, synced })?;
+    // As `Stored` with the line flattened; by hand, because serde would copy all of it.
+    let mut json = serde_json::to_string(line)?;
+    json.pop();
+    json.push_str(&format!(",\"synced\":{synced}}}"));
     Ok(format!("{} {json}\n", checksum(json.as_bytes())))
 }
 
@@ -307,24 +312,27 @@ fn synced_in(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    use specs::state::Count;
-
     fn token() -> Token {
         Token::from_bytes([7; 16])
     }
 
     fn batch(left: i64) -> Line {
         let profile = "vm".parse().unwrap();
-        Line::Batch {
-            at: 5,
-            changes: vec![Change::Count { profile, count: Count::Left(left) }],
-            replaced: vec![],
-        }
+        Line::Batch { at: 5, changes: vec![Change::Count { profile, by: left }] }
     }
 
     fn lines_of(journal: &mut Journal) -> Vec<Line> {
         let News::Lines(lines) = journal.read_new().unwrap() else { panic!("replaced") };
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        for line in [batch(3), Line::Written { offset: 7 }] {
+            let text = render(&line, 5).unwrap();
+            let stored = read_line(text.trim_end().as_bytes()).unwrap();
+            assert_eq!((stored.line, stored.synced), (line, 5));
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Lock {
 
 impl Lock {
     /// Holds the lock until the value is dropped.
-    pub(super) fn hold(self) -> io::Result<Lock> {
+    pub(crate) fn hold(self) -> io::Result<Lock> {
         take(&self.file, Instant::now() + LOCK_DEADLINE)?;
         Ok(self)
     }

@@ -33,25 +33,24 @@ pub(super) fn facts_path(hw_dir: &Path, name: &Name) -> PathBuf {
     hw_dir.join(format!("{name}.hw"))
 }
 
-/// All records of a folder, which need not be there.
-pub(super) fn read_all(folder: &Path) -> Result<Vec<Record>, StoreError> {
+/// All records of a folder, which need not be there; each is read when its turn comes.
+pub(super) fn read_each(
+    folder: &Path,
+) -> Result<impl Iterator<Item = Result<Record, StoreError>>, StoreError> {
     let failed = |path: &Path, source| StoreError::Io { path: path.to_owned(), source };
-    let Some(entries) =
-        absent_as_none(std::fs::read_dir(folder)).map_err(|source| failed(folder, source))?
-    else {
-        return Ok(Vec::new());
-    };
-    let mut records = Vec::new();
-    for entry in entries {
+    let entries =
+        absent_as_none(std::fs::read_dir(folder)).map_err(|source| failed(folder, source))?;
+    let mut paths = Vec::new();
+    for entry in entries.into_iter().flatten() {
         let path = entry.map_err(|source| failed(folder, source))?.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            // Files are removed without the lock. One that goes just now is of a machine that was
-            // forgotten, and the journal says so still.
-            records.extend(read(&path)?);
+            paths.push(path);
         }
     }
-    records.sort_by(|one: &Record, other: &Record| one.id.cmp(&other.id));
-    Ok(records)
+    paths.sort();
+    // Files are removed without the lock. One that goes just now is of a machine that was
+    // forgotten, and the journal says so still.
+    Ok(paths.into_iter().filter_map(|path| read(&path).transpose()))
 }
 
 /// A record that cannot be read stops everything: going on without it would give what its
@@ -100,8 +99,9 @@ mod tests {
         record.note(18, "said \"hello\"\n");
         std::fs::write(path(folder.path(), &record.id), text(&record).unwrap()).unwrap();
         std::fs::write(folder.path().join("x.ron.edeploy-new"), "(").unwrap();
-        assert_eq!(read_all(folder.path()).unwrap(), [record]);
-        assert_eq!(read_all(&folder.path().join("absent")).unwrap(), []);
+        let all = |folder: &Path| read_each(folder).unwrap().collect::<Result<Vec<_>, _>>();
+        assert_eq!(all(folder.path()).unwrap(), [record]);
+        assert_eq!(all(&folder.path().join("absent")).unwrap(), []);
     }
 
     #[test]
@@ -109,14 +109,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Listed, and not there when it is read.
         std::os::unix::fs::symlink("gone", folder.path().join("a.ron")).unwrap();
-        assert_eq!(read_all(folder.path()).unwrap(), []);
+        assert_eq!(read_each(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_broken_record_is_named_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.ron"), "(\n  id: 5").unwrap();
-        let error = read_all(folder.path()).unwrap_err();
+        let error = read_each(folder.path()).unwrap().next().unwrap().unwrap_err();
         assert!(matches!(error, StoreError::Record { line: 2, .. }), "{error:?}");
     }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use specs::diagnostic::Diagnostic;
 use specs::fleet::{File, World};
-use specs::units::Name;
 use tracing::{info, warn};
 
 use super::StoreError;
-use super::files::{FileId, Replacement, absent_as_none};
+use super::files::{FileId, Replacement, absent_as_none, temporary};
+use super::journal::Placing;
 use crate::settings::Section;
 
 /// A broken file that changed less than this ago is taken for half-written, and so is one that
@@ -35,8 +35,26 @@ pub(super) struct Sources {
     seen: BTreeMap<File, Seen>,
     /// File name to digest of the CONFIGDIR text that the copy in STATEDIR was made from.
     origins: BTreeMap<String, String>,
-    /// File name to digest of the text that some process wrote last.
-    expected: BTreeMap<String, String>,
+    /// By file name: what some process put in its place last.
+    expected: BTreeMap<String, Expected>,
+}
+
+/// A text that some process was about to put in a file's place when it was heard of last.
+#[derive(Debug)]
+struct Expected {
+    placing: Placing,
+    /// It holds everything that stands in the journal before this byte,
+    offset: u64,
+    /// and the text it replaces everything before this one.
+    replaced_offset: u64,
+}
+
+/// A file that was read, because some person or nobody knows who wrote it.
+#[derive(Debug)]
+pub(super) struct Reread {
+    pub(super) file: File,
+    /// It holds everything that stands in the journal before this byte.
+    pub(super) holds: u64,
 }
 
 /// One file as it was last looked at.
@@ -46,11 +64,26 @@ struct Seen {
     written: Option<FileId>,
     /// Digest of the text in CONFIGDIR; only kept with a STATEDIR.
     digest: Option<String>,
+    /// Digest of the text that counts.
+    text: Option<String>,
+    /// It was not what some process had written last.
+    edited: bool,
+    /// What is in memory is no longer what this file became.
+    distrusted: bool,
     /// The version on disk is broken: it is not overwritten, and looked at again.
     broken: bool,
     /// Since when a file that was there before is not: an editor may be about to put its new
     /// version in place. It is looked at again as well.
     gone: Option<Instant>,
+}
+
+impl Seen {
+    /// Whether memory holds what this version of the file became.
+    fn is_trusted(&self) -> bool {
+        self.text.is_some()
+            && self.gone.is_none()
+            && !(self.broken || self.edited || self.distrusted)
+    }
 }
 
 impl Sources {
@@ -72,29 +105,29 @@ impl Sources {
         })
     }
 
-    /// Reads what changed on disk into the world; the profiles whose CMDB was among it.
-    pub(super) fn refresh(&mut self, world: &mut World) -> Result<BTreeSet<Name>, StoreError> {
-        let mut cmdbs_changed = BTreeSet::new();
+    /// Reads what changed on disk into the world. What the server itself wrote is not read: the
+    /// world holds it already.
+    pub(super) fn refresh(&mut self, world: &mut World) -> Result<Vec<Reread>, StoreError> {
+        let mut reread = Vec::new();
         let mut done: BTreeSet<File> = BTreeSet::new();
         // `state` names the profiles, configure files name the scripts: until nothing is new.
         loop {
             let files: Vec<File> =
                 world.files().into_iter().filter(|file| !done.contains(file)).collect();
             if files.is_empty() {
-                return Ok(cmdbs_changed);
+                return Ok(reread);
             }
             for file in files {
-                if self.refresh_one(world, &file)?
-                    && let File::Cmdb(profile) = &file
-                {
-                    cmdbs_changed.insert(profile.clone());
+                if let Some(holds) = self.refresh_one(world, &file)? {
+                    reread.push(Reread { file: file.clone(), holds });
                 }
                 done.insert(file);
             }
         }
     }
 
-    fn refresh_one(&mut self, world: &mut World, file: &File) -> Result<bool, StoreError> {
+    /// Looks at one file. When it was read: how much of the journal it holds.
+    fn refresh_one(&mut self, world: &mut World, file: &File) -> Result<Option<u64>, StoreError> {
         let (configured, written) = (self.configured_path(file), self.written_path(file));
         let id = |path: &Path| {
             FileId::at(path).map_err(|source| StoreError::Io { path: path.to_owned(), source })
@@ -103,10 +136,10 @@ impl Sources {
         let written_id = if configured == written { configured_id } else { id(&written)? };
         let known = self.seen.get(file);
         if known.is_some_and(|seen| {
-            let settled = !seen.broken && seen.gone.is_none();
+            let settled = !seen.broken && seen.gone.is_none() && !seen.distrusted;
             settled && seen.configured == configured_id && seen.written == written_id
         }) {
-            return Ok(false);
+            return Ok(None);
         }
         let first_time = known.is_none();
         let was_broken = known.is_some_and(|seen| seen.broken);
@@ -122,8 +155,14 @@ impl Sources {
                 bytes = read(&written)?;
             }
         }
-        let mut seen =
-            Seen { configured: configured_id, written: written_id, digest, ..Seen::default() };
+        let text = bytes.as_deref().map(text_digest);
+        let mut seen = Seen {
+            configured: configured_id,
+            written: written_id,
+            digest,
+            text: text.clone(),
+            ..Seen::default()
+        };
         if let Some(known) = known.filter(|_| bytes.is_none()) {
             let was_there = known.configured.is_some() || known.written.is_some();
             let gone = known.gone.or(was_there.then(Instant::now));
@@ -132,24 +171,48 @@ impl Sources {
                     warn!(%file, "it vanished; its last good version stays in force for a moment");
                 }
                 self.seen.insert(file.clone(), Seen { gone, ..seen });
-                return Ok(false);
+                return Ok(None);
             }
         }
         // What another process wrote may lag behind what this one knows, and is no edit.
-        let ours = bytes.as_deref().filter(|bytes| {
-            !first_time && self.expected.get(&file.to_string()) == Some(&text_digest(bytes))
-        });
-        let is_ours = ours.is_some();
+        let expected = self.expected.get(&file.to_string());
+        let is_ours = expected.is_some_and(|it| Some(&it.placing.digest) == text.as_ref());
+        seen.edited = expected.is_some() && !is_ours;
+        let ours = bytes.as_deref().filter(|_| is_ours && known.is_some_and(Seen::is_trusted));
+        let mut holds = None;
         if let Some(text) = ours.and_then(|bytes| str::from_utf8(bytes).ok()) {
             world.written(file, text);
         } else if let Err(findings) = world.read(file, bytes.as_deref()) {
             seen.broken = true;
             self.keep_or_break(world, file, findings, first_time, was_broken);
-        } else if !first_time {
-            info!(%file, "read again after it changed");
+        } else {
+            holds = Some(self.holds(file, text.as_deref()));
+            if !first_time {
+                info!(%file, "read again after it changed");
+            }
         }
         self.seen.insert(file.clone(), seen);
-        Ok(!is_ours)
+        Ok(holds)
+    }
+
+    /// How much of the journal is in a file with this text. One that nobody wrote was made from
+    /// what was there last: what was about to be put there, unless that lies beside it still.
+    fn holds(&self, file: &File, text: Option<&str>) -> u64 {
+        let Some(expected) = self.expected.get(&file.to_string()) else { return 0 };
+        let Expected { placing, offset, replaced_offset } = expected;
+        let was_placed = match text {
+            Some(text) if text == placing.digest => true,
+            Some(text) if text == placing.replaces => false,
+            _ => !temporary(&self.written_path(file)).exists(),
+        };
+        if was_placed { *offset } else { *replaced_offset }
+    }
+
+    /// What is in memory of a file is not what the file became: it is read again.
+    pub(super) fn distrust(&mut self, file: &File) {
+        if let Some(seen) = self.seen.get_mut(file) {
+            seen.distrusted = true;
+        }
     }
 
     /// Decides what a broken file means: its last good version for a moment, then a refusal.
@@ -205,9 +268,24 @@ impl Sources {
         if self.config_dir == self.written_dir { seen.written } else { seen.configured }
     }
 
-    /// Takes note of what some process is about to write.
-    pub(super) fn expect(&mut self, files: BTreeMap<String, String>) {
-        self.expected.extend(files);
+    /// Digest of the text of a file that counts; empty when there is none.
+    pub(super) fn text(&self, file: &File) -> String {
+        self.seen.get(file).and_then(|seen| seen.text.clone()).unwrap_or_default()
+    }
+
+    /// Takes note of what some process is about to write, with everything before `offset` in it.
+    pub(super) fn expect(&mut self, offset: u64, files: BTreeMap<String, Placing>) {
+        for (file, placing) in files {
+            let replaced_offset = self.expected.get(&file).map_or(0, |earlier| earlier.offset);
+            self.expected.insert(file, Expected { placing, offset, replaced_offset });
+        }
+    }
+
+    /// Another journal has begun, and the files hold all of the one before.
+    pub(super) fn begin_journal(&mut self) {
+        for expected in self.expected.values_mut() {
+            (expected.offset, expected.replaced_offset) = (0, 0);
+        }
     }
 
     /// The file that says what the rewritten copies were made from, when there is one to write.
@@ -237,12 +315,14 @@ impl Sources {
     }
 
     /// Takes note that this process wrote a file.
-    pub(super) fn written(&mut self, file: &File) -> Result<(), StoreError> {
+    pub(super) fn written(&mut self, file: &File, digest: &str) -> Result<(), StoreError> {
         let path = self.written_path(file);
         let id = FileId::at(&path).map_err(|source| StoreError::Io { path, source })?;
         let in_place = self.config_dir == self.written_dir;
         if let Some(seen) = self.seen.get_mut(file) {
             seen.written = id;
+            seen.text = Some(digest.to_owned());
+            seen.edited = false;
             if in_place {
                 seen.configured = id;
             }

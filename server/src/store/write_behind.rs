@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use specs::facts::Facts;
-use specs::fleet::File;
+use specs::fleet::{Change, File};
 use specs::machine::Record;
 use specs::units::Name;
 
@@ -28,18 +28,38 @@ pub(super) struct Unwritten {
     pub(super) records: BTreeMap<Name, u64>,
     /// By machine: the name to store them under, and the facts.
     pub(super) facts: BTreeMap<Name, (u64, Name, Arc<Facts>)>,
+    /// Names of stored facts whose machines were forgotten.
+    pub(super) forgotten_facts: BTreeMap<Name, u64>,
+    /// The changes of counts and CMDB entries themselves: a file that an admin edited gets them
+    /// as well.
+    changes: Vec<(u64, File, Change)>,
 }
 
 impl Unwritten {
     pub(super) fn is_empty(&self) -> bool {
+        // Facts are forgotten with a record.
         self.files.is_empty() && self.records.is_empty() && self.facts.is_empty()
+    }
+
+    /// Takes note of a change of this file.
+    pub(super) fn changed(&mut self, at: u64, file: File, change: Change) {
+        self.files.insert(file.clone(), at);
+        self.changes.push((at, file, change));
+    }
+
+    /// The changes that a file lacks which holds everything before this byte.
+    pub(super) fn lacked_by(&mut self, file: &File, offset: u64) -> Vec<&Change> {
+        self.changes.retain(|(at, of, _)| *at >= offset || of != file);
+        self.changes.iter().filter(|(_, of, _)| of == file).map(|(.., change)| change).collect()
     }
 
     /// Everything before this byte was written; `kept` files were not.
     pub(super) fn written(&mut self, offset: u64, kept: &BTreeSet<File>) {
         self.files.retain(|file, at| *at >= offset || kept.contains(file));
+        self.changes.retain(|(at, file, _)| *at >= offset || kept.contains(file));
         self.records.retain(|_, at| *at >= offset);
         self.facts.retain(|_, (at, ..)| *at >= offset);
+        self.forgotten_facts.retain(|_, at| *at >= offset);
     }
 }
 
@@ -56,6 +76,7 @@ pub(super) struct Snapshot {
     /// `None`: the machine was forgotten.
     pub(super) records: Vec<(Name, Option<Record>)>,
     pub(super) facts: Vec<(Name, Arc<Facts>)>,
+    pub(super) forgotten_facts: Vec<Name>,
 }
 
 /// A file as it has to be.
@@ -65,7 +86,7 @@ pub(super) struct FileText {
     pub(super) path: PathBuf,
     /// The version that will be replaced.
     pub(super) replaces: Option<FileId>,
-    pub(super) text: String,
+    pub(super) text: Arc<String>,
     /// What an admin wrote as `generate(…)`, kept beside the list it became.
     pub(super) original: Option<String>,
 }
@@ -96,7 +117,7 @@ pub(super) struct Placed {
 impl Snapshot {
     /// Writes all of it, without the lock.
     pub(super) fn write(self, section: &Section) -> Result<Prepared, StoreError> {
-        let folders = write_machines(section, &self.records, &self.facts)?;
+        let folders = self.write_machines(section)?;
         let mut replacement = Replacement::default();
         let mut digests = BTreeMap::new();
         for FileText { file, path, text, original, .. } in &self.files {
@@ -120,50 +141,47 @@ impl Snapshot {
         let Snapshot { token, offset, files, kept, .. } = self;
         Ok(Prepared { token, offset, files, kept, replacement, digests, folders })
     }
-}
 
-/// Writes records and facts and puts them in their places; only the holder of `syncer` writes
-/// there, and whoever reads them takes everything after the last `written` from the journal.
-fn write_machines(
-    section: &Section,
-    records: &[(Name, Option<Record>)],
-    facts: &[(Name, Arc<Facts>)],
-) -> Result<BTreeSet<PathBuf>, StoreError> {
-    let machines = records::folder(section);
-    let hw_dir = &section.hw_dir;
-    let failed = |path: &PathBuf, source| StoreError::Io { path: path.clone(), source };
-    let mut replacement = Replacement::default();
-    let mut forgotten = Vec::new();
-    for (machine, record) in records {
-        let path = records::path(&machines, machine);
-        match record {
-            Some(record) => {
-                let text = records::text(record).map_err(|source| failed(&path, source))?;
-                let written = replacement.write(&path, text.as_bytes());
-                written.map_err(|source| failed(&path, source))?;
+    /// Writes records and facts and puts them in their places; only the holder of `syncer` writes
+    /// there, and whoever reads them takes everything after the last `written` from the journal.
+    fn write_machines(&self, section: &Section) -> Result<BTreeSet<PathBuf>, StoreError> {
+        let machines = records::folder(section);
+        let hw_dir = &section.hw_dir;
+        let failed = |path: &PathBuf, source| StoreError::Io { path: path.clone(), source };
+        let mut replacement = Replacement::default();
+        let mut forgotten: Vec<PathBuf> =
+            self.forgotten_facts.iter().map(|name| records::facts_path(hw_dir, name)).collect();
+        for (machine, record) in &self.records {
+            let path = records::path(&machines, machine);
+            match record {
+                Some(record) => {
+                    let text = records::text(record).map_err(|source| failed(&path, source))?;
+                    let written = replacement.write(&path, text.as_bytes());
+                    written.map_err(|source| failed(&path, source))?;
+                }
+                None => forgotten.push(path),
             }
-            None => forgotten.extend([path, records::facts_path(hw_dir, machine)]),
         }
-    }
-    if !facts.is_empty() {
-        ensure_folder(hw_dir).map_err(|source| failed(hw_dir, source))?;
-    }
-    for (name, facts) in facts {
-        let path = records::facts_path(hw_dir, name);
-        let written = replacement.write(&path, records::facts_text(facts).as_bytes());
-        written.map_err(|source| failed(&path, source))?;
-    }
-    replacement.sync().map_err(|source| failed(&machines, source))?;
-    let mut folders =
-        replacement.put_in_place(|_| true).map_err(|source| failed(&machines, source))?;
-    for path in forgotten {
-        let removed = absent_as_none(std::fs::remove_file(&path));
-        // A record that comes back after a power cut would hold what others were given since.
-        if removed.map_err(|source| failed(&path, source))?.is_some()
-            && let Some(folder) = path.parent()
-        {
-            folders.insert(folder.to_owned());
+        if !self.facts.is_empty() {
+            ensure_folder(hw_dir).map_err(|source| failed(hw_dir, source))?;
         }
+        for (name, facts) in &self.facts {
+            let path = records::facts_path(hw_dir, name);
+            let written = replacement.write(&path, records::facts_text(facts).as_bytes());
+            written.map_err(|source| failed(&path, source))?;
+        }
+        replacement.sync().map_err(|source| failed(&machines, source))?;
+        let placed = replacement.put_in_place(|_| true);
+        let mut folders = placed.map_err(|source| failed(&machines, source))?;
+        for path in forgotten {
+            let removed = absent_as_none(std::fs::remove_file(&path));
+            // A record that comes back after a power cut would hold what others were given since.
+            if removed.map_err(|source| failed(&path, source))?.is_some()
+                && let Some(folder) = path.parent()
+            {
+                folders.insert(folder.to_owned());
+            }
+        }
+        Ok(folders)
     }
-    Ok(folders)
 }

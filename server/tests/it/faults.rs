@@ -192,7 +192,8 @@ fn check_given_back(restarts: bool, disorder: impl Fn(&Deployment), mend: impl F
         deployment.restart();
     }
     mend(&deployment);
-    assert_eq!(hostname(&deployment.upload(&machine(2))).as_deref(), Some("m0"));
+    let response = deployment.upload(&machine(2));
+    assert_eq!(hostname(&response).as_deref(), Some("m0"), "{}", reason(&response));
     deployment.sync();
     assert_eq!(deployment.used(), BTreeSet::from(["m0".to_owned()]));
 }

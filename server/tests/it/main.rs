@@ -9,6 +9,7 @@
 mod check;
 mod crash;
 mod deployment;
+mod edits;
 mod faults;
 mod order;
 mod processes;

@@ -215,6 +215,36 @@ fn a_resident_process_that_is_killed_costs_no_answer() {
 }
 
 #[test]
+fn the_web_server_waits_for_nothing_that_stays() {
+    let deployment = Deployment::sized(2);
+    let body = form_body(&[("file", Some("facts.json"), machine(1).to_string().as_bytes())]);
+    let mut program = command(env!("CARGO_BIN_EXE_edeploy-cgi"))
+        .env("EDEPLOY_CONF", deployment.path("edeploy.conf"))
+        .env("REQUEST_METHOD", "POST")
+        .env("SCRIPT_NAME", "/upload")
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("CONTENT_TYPE", format!("multipart/form-data; boundary={BOUNDARY}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program.stdin.take().unwrap().write_all(&body).unwrap();
+    // As Apache does, until both pipes are closed by everyone and the program has ended.
+    let output = program.wait_with_output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.starts_with("Status: 200"), "{answer}");
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("answered path=\"/upload\" status=200"), "{log}");
+    assert!(answers_at(&deployment.path("config/.edeploy/resident")), "it stays for others");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while deployment.used().is_empty() {
+        assert!(Instant::now() < deadline, "the files are not written");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn a_socket_that_is_handed_over_is_served() {
     let deployment = Deployment::sized(2);
     // As systemd does it: descriptor 3, and the id of the process that is to take it.

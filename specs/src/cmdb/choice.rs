@@ -53,10 +53,10 @@ impl Cmdb {
         }
         let claimed = self.agreeing(variables).find(|position| {
             of_other(*position).is_none()
-                && (self.free.contains(position)
+                && (self.free.contains(*position)
                     || self.entry(*position).is_some_and(|entry| (who.identifies)(&entry)))
         });
-        let free = || self.free.iter().copied().find(|position| of_other(*position).is_none());
+        let free = || self.free.iter().find(|position| of_other(*position).is_none());
         claimed.or_else(free).map_or(Choice::Exhausted, Choice::Entry)
     }
 
@@ -76,7 +76,7 @@ impl Cmdb {
     /// The first free entry that agrees with every one of these values it has a key for, and
     /// has a key for at least one: how an assignment by hand names an entry. Walks the list.
     pub fn find_free(&self, values: &Variables) -> Option<usize> {
-        self.free.iter().copied().find(|position| {
+        self.free.iter().find(|position| {
             let Some(entry) = self.entry(*position) else { return false };
             let mut named = values
                 .iter()

@@ -66,6 +66,12 @@ impl Entry {
         self.get(USED).is_some()
     }
 
+    /// What tells it from other entries, whatever they are written like: 64 bits in hexadecimal.
+    pub fn digest(&self) -> String {
+        let text = format!("{:?}", self.fields);
+        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    }
+
     /// Whether every one of these variables is a key of the entry with the same value.
     pub fn agrees(&self, variables: &Variables) -> bool {
         variables

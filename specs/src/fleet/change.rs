@@ -1,15 +1,18 @@
 //! What a decision changes, as values: the lines of the server's journal.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cmdb::Entry;
 use crate::facts::{Fact, Facts};
 use crate::machine::Record;
-use crate::state::Count;
 use crate::units::Name;
 use crate::value::Value;
 
-/// One thing that becomes different. States the value after; applying it twice is harmless.
+/// One thing that becomes different. It is made true once, on what it was decided on: a count
+/// says how much is taken or given back, so that a number written by hand meanwhile stands, and
+/// an entry says which one it replaces, so that it is found in a file sorted meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
@@ -17,15 +20,18 @@ pub enum Change {
     Count {
         /// The profile.
         profile: Name,
-        /// How many are left from now on.
-        count: Count,
+        /// How many are given back; negative: taken.
+        by: i64,
     },
     /// An entry of a profile's CMDB.
     Entry {
         /// The profile.
         profile: Name,
-        /// Where the entry stands, from 0.
+        /// Where the entry stood, from 0.
         position: usize,
+        /// [`Entry::digest`] of what it said; empty when that is not known.
+        #[serde(default)]
+        replaces: String,
         /// What it says from now on.
         entry: Entry,
         /// How it is written, for an entry that goes back to what it was.
@@ -41,6 +47,9 @@ pub enum Change {
     Forget {
         /// Id of the record.
         machine: Name,
+        /// Names under which facts are stored that nobody else's facts have, without `.hw`.
+        #[serde(default)]
+        facts: Vec<Name>,
     },
     /// The facts of a machine, secrets redacted, to be stored beside its record. Absent when
     /// those that are stored already are the same.
@@ -50,8 +59,8 @@ pub enum Change {
         /// The file name to store them under, without `.hw` (it follows product and serial,
         /// which may change while the id stays).
         name: Name,
-        /// The facts.
-        facts: Facts,
+        /// The facts; shared, because they are many and nobody changes them any more.
+        facts: Arc<Facts>,
     },
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Answer, Change, Decision, World};
+use crate::cmdb::Entry;
 use crate::machine::{Record, Seconds};
 use crate::state::Count;
 use crate::units::Name;
@@ -12,7 +13,8 @@ use crate::units::Name;
 pub(super) struct Draft<'a> {
     pub(super) world: &'a World,
     pub(super) now: Seconds,
-    counts: BTreeMap<Name, Count>,
+    /// Taken and given back by this decision.
+    counts: BTreeMap<Name, i64>,
     changes: Vec<Change>,
     pub(super) warnings: Vec<String>,
 }
@@ -32,13 +34,13 @@ impl<'a> Draft<'a> {
 
     /// The count of a profile as it would be now.
     pub(super) fn count(&self, profile: &Name) -> Option<Count> {
-        let drafted = self.counts.get(profile).copied();
-        drafted.or_else(|| self.world.counts()?.count(profile))
+        let drafted = self.counts.get(profile).copied().unwrap_or(0);
+        Some(self.world.counts()?.count(profile)?.plus(drafted))
     }
 
-    fn set_count(&mut self, profile: &Name, count: Count) {
-        if self.count(profile) != Some(count) {
-            self.counts.insert(profile.clone(), count);
+    fn add(&mut self, profile: &Name, by: i64) {
+        if let Some(Count::Left(_)) = self.count(profile) {
+            *self.counts.entry(profile.clone()).or_default() += by;
         }
     }
 
@@ -46,31 +48,46 @@ impl<'a> Draft<'a> {
     /// Answers whether the record has one afterwards.
     pub(super) fn take_count(&mut self, record: &mut Record) -> bool {
         let Some(assignment) = &mut record.assignment else { return false };
-        if assignment.counted {
-            return true;
+        if !assignment.counted && self.count(&assignment.profile).is_some_and(Count::is_available) {
+            assignment.counted = true;
+            self.add(&assignment.profile, -1);
         }
-        match self.count(&assignment.profile).and_then(Count::taken) {
-            Some(count) => {
-                assignment.counted = true;
-                let profile = assignment.profile.clone();
-                self.set_count(&profile, count);
-                true
-            }
-            None => false,
-        }
+        assignment.counted
     }
 
     /// Gives the record's one back to its profile's count, if it has one. While there is no
     /// count to give it to, the record keeps it.
     pub(super) fn give_count_back(&mut self, record: &mut Record) {
         let Some(assignment) = &mut record.assignment else { return };
-        if assignment.counted
-            && let Some(count) = self.count(&assignment.profile)
-        {
-            let profile = assignment.profile.clone();
+        if assignment.counted && self.count(&assignment.profile).is_some() {
             assignment.counted = false;
-            self.set_count(&profile, count.given_back());
+            self.add(&assignment.profile, 1);
         }
+    }
+
+    /// Makes an entry say something else, and what is known of it say which one is meant.
+    pub(super) fn set_entry(
+        &mut self,
+        profile: &Name,
+        position: usize,
+        entry: Entry,
+        text: Option<String>,
+    ) {
+        let world = self.world;
+        let replaced = match world.cmdb(profile) {
+            Some(cmdb) => cmdb.entry(position),
+            // It cannot be read now: what it was when it could.
+            None => {
+                let holder = world.census.holder(profile, position);
+                holder
+                    .as_ref()
+                    .and_then(Record::bound_entry)
+                    .map(|(_, holding)| holding.after.clone())
+            }
+        };
+        let replaces = replaced.as_ref().map(Entry::digest).unwrap_or_default();
+        let profile = profile.clone();
+        self.changes.push(Change::Entry { profile, position, replaces, entry, text });
     }
 
     /// Makes the record's entry what it was before the match; the record keeps the note of it.
@@ -79,22 +96,29 @@ impl<'a> Draft<'a> {
         if let Some(holding) = &mut assignment.entry
             && std::mem::take(&mut holding.bound)
         {
-            self.changes.push(Change::Entry {
-                profile: assignment.profile.clone(),
-                position: holding.position,
-                entry: holding.before.clone(),
-                text: holding.before_text.clone(),
-            });
+            let (entry, text) = (holding.before.clone(), holding.before_text.clone());
+            let position = holding.position;
+            self.set_entry(&assignment.profile, position, entry, text);
         }
+    }
+
+    /// Removes a record that holds nothing any more, and the facts that are stored for it.
+    pub(super) fn forget(&mut self, record: Record) {
+        let Record { id, mut facts_names, .. } = record;
+        if !facts_names.contains(&id) {
+            facts_names.push(id.clone());
+        }
+        for other in self.world.census.records().filter(|other| other.id != id) {
+            facts_names.retain(|name| *name != other.id && !other.facts_names.contains(name));
+        }
+        self.push(Change::Forget { machine: id, facts: facts_names });
     }
 
     /// Ends the decision. What a machine's word alone would lose can be written later.
     pub(super) fn finish(self, answer: Answer) -> Decision {
-        let counts = self.counts.into_iter().filter(|(profile, count)| {
-            self.world.counts().and_then(|state| state.count(profile)) != Some(*count)
-        });
+        let counts = self.counts.into_iter().filter(|(_, by)| *by != 0);
         let mut changes: Vec<Change> =
-            counts.map(|(profile, count)| Change::Count { profile, count }).collect();
+            counts.map(|(profile, by)| Change::Count { profile, by }).collect();
         changes.extend(self.changes);
         Decision { answer, durable: !changes.is_empty(), changes, warnings: self.warnings }
     }

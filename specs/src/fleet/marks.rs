@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::World;
-use super::reconcile::{Found, find, places_of};
+use super::entries::Places;
+use super::reconcile::{Found, find};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::machine::Phase;
 use crate::units::Name;
@@ -29,7 +30,7 @@ impl World {
                 held.insert(holding.position);
                 continue;
             }
-            let places = places.get_or_insert_with(|| places_of(cmdb));
+            let places = places.get_or_insert_with(|| Places::of(cmdb));
             let found = find(cmdb, places, holding);
             let name = record.display_name();
             match found {

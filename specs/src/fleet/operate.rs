@@ -1,7 +1,7 @@
 //! What operators decide: release, reinstall, rebind, forget, assign.
 
 use super::draft::Draft;
-use super::{Answer, Change, Decision, World};
+use super::{Answer, Decision, World};
 use crate::machine::{Phase, Pin, Record, Seconds};
 use crate::units::Name;
 use crate::value::Variables;
@@ -50,15 +50,22 @@ impl World {
 
     /// Lets the next machine that shares evidence with this record be this machine, whatever
     /// else has changed about it: a MAC address, or, when none of its addresses belongs to
-    /// another record, the serial number or the UUID.
+    /// another record, the serial number or the UUID. The record that a swapped board was given
+    /// meanwhile gives way, when it is the only other one with that number and its machine has
+    /// written to no disk.
     pub fn rebind(&self, machine: &Name, now: Seconds) -> Decision {
         self.change(machine, now, |_, record| {
             let name = record.display_name().to_owned();
+            let double = self.census.double_of(record).map(|double| {
+                let double = double.display_name();
+                format!("; {double}, which has its serial or UUID, is forgotten then")
+            });
+            let double = double.unwrap_or_default();
             record.rebinding = true;
             record.note(now, "waits for the machine that takes it over (rebind)");
             Ok(format!(
                 "the next upload with a MAC address of {name} is taken for it, or one with its \
-                 serial or UUID and no address of another machine",
+                 serial or UUID and no address of another machine{double}",
             ))
         })
     }
@@ -70,10 +77,10 @@ impl World {
             return Decision::refused(503, NO_STATE);
         }
         let mut draft = Draft::new(self, now);
-        let mut record = known.clone();
+        let mut record = known;
         let name = record.display_name().to_owned();
         give_everything_back(&mut draft, &mut record);
-        draft.push(Change::Forget { machine: machine.clone() });
+        draft.forget(record);
         draft.finish(Answer::Done(format!("{name} is forgotten, and what it held is free")))
     }
 
@@ -117,7 +124,7 @@ impl World {
         let mut record = known.clone();
         match change(&mut draft, &mut record) {
             Ok(sentence) => {
-                if record != *known {
+                if record != known {
                     draft.save(record);
                 }
                 draft.finish(Answer::Done(sentence))

@@ -5,10 +5,9 @@
 //! again, and the operator is told that `release` is the way. An entry whose values were
 //! changed keeps the change.
 
-use std::collections::BTreeMap;
-
 use super::draft::Draft;
-use super::{Answer, Change, Decision, World};
+use super::entries::Places;
+use super::{Answer, Decision, World};
 use crate::cmdb::{Cmdb, Entry};
 use crate::machine::{Holding, Phase, Record, Seconds};
 use crate::units::Name;
@@ -31,44 +30,58 @@ impl World {
     pub fn reconcile(&self, profile: &Name, now: Seconds) -> Decision {
         let mut draft = Draft::new(self, now);
         if let Some(cmdb) = self.cmdb(profile) {
-            let mut places = None;
-            for record in self.holders_of(profile) {
-                let Some((_, holding)) = record.bound_entry() else { continue };
-                if cmdb.entry(holding.position).as_ref() == Some(&holding.after) {
-                    continue;
+            let holds = |record: &Record| -> bool {
+                let holding = record.bound_entry().map(|(_, holding)| holding);
+                holding.is_some_and(|it| cmdb.entry(it.position).as_ref() == Some(&it.after))
+            };
+            // Nearly all are where they were, and unpacked they are large: twice one by one.
+            let astray: Vec<Record> =
+                self.holders_of(profile).filter(|record| !holds(record)).collect();
+            if !astray.is_empty() {
+                let mut places = Places::of(cmdb);
+                for record in self.holders_of(profile).filter(holds) {
+                    if let Some((_, holding)) = record.bound_entry() {
+                        places.claim(&holding.after.digest(), holding.position);
+                    }
                 }
-                let places = places.get_or_insert_with(|| places_of(cmdb));
-                let found = find(cmdb, places, holding);
-                settle(&mut draft, record, holding, found, profile);
+                for record in &astray {
+                    let Some((_, holding)) = record.bound_entry() else { continue };
+                    let found = find(cmdb, &mut places, holding);
+                    settle(&mut draft, record, holding, found, profile);
+                }
             }
         }
         draft.finish(Answer::Done(format!("{profile}.cmdb was edited by hand")))
     }
+
+    /// The machines that hold entries of this profile.
+    pub(super) fn holders_of<'a>(&'a self, profile: &'a Name) -> impl Iterator<Item = Record> + 'a {
+        let holds =
+            move |record: &Record| record.bound_entry().is_some_and(|(held, _)| held == profile);
+        self.census.records().filter(holds)
+    }
 }
 
-/// Where each entry stands, by its content.
-pub(super) fn places_of(cmdb: &Cmdb) -> BTreeMap<String, usize> {
-    let entries: Vec<Entry> = cmdb.entries().collect();
-    let contents = entries.iter().enumerate().rev();
-    contents.map(|(position, entry)| (content(entry), position)).collect()
-}
-
-fn content(entry: &Entry) -> String {
-    format!("{:?}", entry.fields)
-}
-
-pub(super) fn find(cmdb: &Cmdb, places: &BTreeMap<String, usize>, holding: &Holding) -> Found {
-    if let Some(position) = places.get(&content(&holding.after)) {
-        return Found::Same(*position);
+/// Finds the entry of a machine, which nobody else finds from then on.
+pub(super) fn find(cmdb: &Cmdb, places: &mut Places, holding: &Holding) -> Found {
+    let mut claim = |entry: &Entry| {
+        let digest = entry.digest();
+        let position = places.nearest(&digest, holding.position)?;
+        places.claim(&digest, position);
+        Some(position)
+    };
+    if let Some(position) = claim(&holding.after) {
+        return Found::Same(position);
     }
     let here = cmdb.entry(holding.position);
     let before = holding.before.variables();
     match here {
         Some(entry) if entry.agrees(&before) && !entry.is_used() => {
+            places.claim(&entry.digest(), holding.position);
             Found::Unmarked(holding.position)
         }
-        _ => match places.get(&content(&holding.before)) {
-            Some(position) => Found::Unmarked(*position),
+        _ => match claim(&holding.before) {
+            Some(position) => Found::Unmarked(position),
             None => match here {
                 Some(entry) if resembles(&entry, holding) => Found::Edited(entry),
                 _ => Found::Gone,
@@ -110,13 +123,7 @@ fn settle(draft: &mut Draft<'_>, record: &Record, holding: &Holding, found: Foun
                 position + 1,
                 record.phase,
             ));
-            let profile = profile.clone();
-            draft.push(Change::Entry {
-                profile,
-                position,
-                entry: holding.after.clone(),
-                text: None,
-            });
+            draft.set_entry(profile, position, holding.after.clone(), None);
         }
         Found::Gone => {
             held.bound = false;

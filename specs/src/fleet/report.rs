@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::{Answer, Decision, World};
 use crate::event::{DiskState, Event};
 use crate::machine::{Phase, Record, Seconds};
-use crate::units::{Name, Token};
+use crate::units::Token;
 
 /// Longest text of a machine that goes into a record.
 const TEXT: usize = 500;
@@ -44,7 +44,7 @@ impl World {
             durable |= take_event(&mut draft, &mut record, event);
         }
         let machine = record.id.clone();
-        if record != *known {
+        if record != known {
             draft.save(record);
         }
         let mut decision = draft.finish(Answer::Recorded { machine, next });
@@ -85,8 +85,7 @@ impl World {
         let limit = now.checked_sub(lease)?;
         let mut draft = Draft::new(self, now);
         let mut names = Vec::new();
-        for known in self.census.silent_since(limit) {
-            let mut record = known.clone();
+        for mut record in self.census.silent_since(limit) {
             let silent = now - record.heard;
             names.push(record.display_name().to_owned());
             fail(&mut draft, &mut record, format!("failed: silent for {} minutes", silent / 60));
@@ -219,13 +218,4 @@ fn clean(text: &str) -> String {
         }
     }
     clean
-}
-
-impl World {
-    /// The names of the machines that hold entries of this profile, for messages.
-    pub fn holders_of(&self, profile: &Name) -> Vec<&Record> {
-        let holds =
-            |record: &&Record| record.bound_entry().is_some_and(|(held, _)| held == profile);
-        self.census.records().filter(holds).collect()
-    }
 }

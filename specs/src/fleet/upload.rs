@@ -3,11 +3,12 @@
 pub(super) mod trial;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::census::Who;
 use super::draft::Draft;
 use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
-use crate::catalog::{self, Loaded};
+use crate::catalog::{self, Catalog, Loaded};
 use crate::cmdb::{Choice, Claimant, Entry};
 use crate::diagnostic::Diagnostic;
 use crate::explain;
@@ -58,19 +59,32 @@ impl World {
     /// Decides what a machine with these facts gets. Uploading again gives the same: the same
     /// entry, the same identifiers in the plan, no second count.
     pub fn upload(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> Decision {
+        let (mut decision, untold) = self.decide(facts, now, fresh);
+        if let (Answer::Refused(refused), Some(untold)) = (&mut decision.answer, untold) {
+            untold.tell(facts, refused);
+        }
+        decision
+    }
+
+    /// As [`World::upload`], except that a refusal does not say why profiles do not match: that
+    /// takes longest and can be told later, when the world is no longer needed.
+    pub fn decide(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> (Decision, Option<Untold>) {
         if let Some(refusal) = self.refuse_without_state() {
-            return refusal;
+            return (refusal, None);
         }
         let mut draft = Draft::new(self, now);
         let record = match self.recognise(facts, &mut draft) {
             Ok(record) => record,
-            Err(refusal) => return *refusal,
+            Err(refusal) => return (*refusal, None),
         };
         let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
         if record.phase == Phase::Installed {
-            return upload.installed(draft, record);
+            return (upload.installed(draft, record), None);
         }
-        if record.is_bound() { upload.resume(draft, record) } else { upload.begin(draft, record) }
+        if record.is_bound() {
+            return (upload.resume(draft, record), None);
+        }
+        upload.begin(draft, record)
     }
 
     /// The record of the machine with these facts, a new one if need be.
@@ -92,24 +106,22 @@ impl World {
                 warn_of_resemblance(draft, &id, &identity, &resembles);
                 (Record::new(id, identity, now), Vec::new())
             }
-            Who::Known { record, displaced } => {
-                let mut record = record.clone();
+            Who::Known { mut record, displaced } => {
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
                     record.identity = identity;
                 } else {
-                    record.identity = identity.or_earlier(record.identity);
+                    record.identity = identity.or_earlier(std::mem::take(&mut record.identity));
                 }
-                (record, displaced)
+                (*record, displaced)
             }
         };
-        for other in &displaced {
+        let spoken_for: Vec<Name> = displaced.iter().map(|other| other.id.clone()).collect();
+        for other in displaced {
             displace(draft, other, &macs);
         }
-        for other in self.census.formerly_with(&macs) {
-            let spoken_for = displaced.iter().any(|it| it.id == other.id);
-            if other.id != record.id && !spoken_for {
-                let mut other = other.clone();
+        for mut other in self.census.formerly_with(&macs) {
+            if other.id != record.id && !spoken_for.contains(&other.id) {
                 other.identity.lose(&macs);
                 other.note(now, format!("a NIC it had is now in {}", record.display_name()));
                 draft.save(other);
@@ -253,7 +265,8 @@ impl World {
                 bind(position, before, cmdb.entry_text(position).map(str::to_owned))
             }
             Choice::Held { position, holder } => {
-                let name = self.census.get(&holder).map_or(holder.as_str(), Record::display_name);
+                let known = self.census.get(&holder);
+                let name = known.as_ref().map_or(holder.as_str(), Record::display_name);
                 Err(No::Left(format!(
                     "entry {} of {profile}.cmdb is for {} and belongs to {name}",
                     position + 1,
@@ -273,7 +286,7 @@ impl World {
     fn claimant<'a>(&'a self, profile: &'a Name, record: &'a Record) -> Claimant<'a> {
         Claimant {
             holder: Box::new(move |position| {
-                self.census.holder(profile, position).map(|holder| holder.id.clone())
+                self.census.holder(profile, position).map(|holder| holder.id)
             }),
             machine: Some(&record.id),
             identifies: Box::new(move |entry| names_machine(entry, &record.identity)),
@@ -311,7 +324,7 @@ impl Upload<'_> {
 
     /// The machine is installed: it boots its disk.
     fn installed(&self, mut draft: Draft<'_>, record: Record) -> Decision {
-        let Some(assignment) = &record.assignment else { return self.begin(draft, record) };
+        let Some(assignment) = &record.assignment else { return self.begin(draft, record).0 };
         let answer = Answer::Installed {
             machine: record.id.clone(),
             hostname: assignment.hostname.clone(),
@@ -325,7 +338,7 @@ impl Upload<'_> {
 
     /// The machine holds an assignment: that profile and entry, or nothing.
     fn resume(&self, draft: Draft<'_>, record: Record) -> Decision {
-        let Some(assignment) = &record.assignment else { return self.begin(draft, record) };
+        let Some(assignment) = &record.assignment else { return self.begin(draft, record).0 };
         let profile = assignment.profile.clone();
         let name = record.display_name().to_owned();
         let advice = format!("`edeploy-server release {name}` gives up what it holds");
@@ -366,7 +379,7 @@ impl Upload<'_> {
     }
 
     /// The machine holds nothing: the first profile that fits and has something left.
-    fn begin(&self, draft: Draft<'_>, record: Record) -> Decision {
+    fn begin(&self, draft: Draft<'_>, record: Record) -> (Decision, Option<Untold>) {
         let mut tried: Vec<(Name, Option<No>)> = Vec::new();
         for profile in candidates(draft.world, &record) {
             if draft.count(&profile).is_none_or(|count| !count.is_available()) {
@@ -374,7 +387,7 @@ impl Upload<'_> {
                 continue;
             }
             match draft.world.offer(&profile, &record, self) {
-                Ok(offer) => return self.give(draft, record, offer),
+                Ok(offer) => return (self.give(draft, record, offer), None),
                 Err(stop @ No::Stop { .. }) => {
                     tried.push((profile, Some(stop)));
                     break;
@@ -382,45 +395,21 @@ impl Upload<'_> {
                 Err(no) => tried.push((profile, Some(no))),
             }
         }
-        let refused = self.refused(draft.world, &tried);
-        self.unmatched(draft, record, refused)
-    }
-
-    /// The refusal of a machine that was tried on these profiles (`None`: none was wanted).
-    fn refused(&self, world: &World, tried: &[(Name, Option<No>)]) -> Refused {
-        let profiles = tried.iter().map(|(profile, no)| ProfileRefusal {
-            profile: profile.to_string(),
-            reason: match no {
-                Some(no) => self.told(world, profile, no),
-                None => "skipped: its count in `state` is 0".to_owned(),
-            },
+        let refused = refused(&tried);
+        let catalog = Arc::clone(&draft.world.catalog);
+        let no_match = tried.into_iter().map(|(_, no)| match no {
+            Some(No::Match(no)) => Some(no),
+            _ => None,
         });
-        let profiles = profiles.collect();
-        if let Some((_, Some(No::Stop { status, reason }))) = tried.last() {
-            return Refused { status: *status, reason: reason.clone(), profiles };
-        }
-        let wanted = tried.iter().any(|(_, no)| no.is_some());
-        let fitted = tried.iter().any(|(_, no)| matches!(no, Some(No::Left(_))));
-        let (status, reason) = match (wanted, fitted) {
-            (true, true) => (409, "the profiles that fit have no CMDB entry left"),
-            (true, false) => (422, "no profile fits this machine"),
-            (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
-        };
-        Refused { status, reason: reason.to_owned(), profiles }
+        let untold = Untold { catalog, no_match: no_match.collect() };
+        (self.unmatched(draft, record, refused), Some(untold))
     }
 
     /// Why a profile was not given, in one sentence.
     fn told(&self, world: &World, profile: &Name, no: &No) -> String {
-        let spec = world.catalog.profile(profile).and_then(|files| files.specs.good());
-        match (no, spec) {
-            // Looking for the line that failed would be as hopeless, at the same cost.
-            (No::Match(no @ NoMatch::BudgetExhausted), _) => no.to_string(),
-            (No::Match(no), Some(spec)) => match explain::explain(&self.matcher, spec) {
-                Ok(Some(mismatch)) => mismatch.sentence(&self.matcher, spec),
-                Ok(None) | Err(_) => no.to_string(),
-            },
-            (No::Match(no), None) => no.to_string(),
-            (No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. }, _) => reason.clone(),
+        match no {
+            No::Match(no) => why(&self.matcher, &world.catalog, profile, no),
+            No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. } => reason.clone(),
         }
     }
 
@@ -450,12 +439,8 @@ impl Upload<'_> {
         if let Some(holding) = &offer.holding {
             let stored = draft.world.cmdb(&offer.profile).and_then(|it| it.entry(holding.position));
             if stored.as_ref() != Some(&holding.after) {
-                draft.push(Change::Entry {
-                    profile: offer.profile.clone(),
-                    position: holding.position,
-                    entry: holding.after.clone(),
-                    text: None,
-                });
+                let (position, entry) = (holding.position, holding.after.clone());
+                draft.set_entry(&offer.profile, position, entry, None);
             }
         }
         let ticket = match &earlier {
@@ -498,16 +483,77 @@ impl Upload<'_> {
         let digest = facts_digest(self.facts);
         if record.facts_digest != digest {
             record.facts_digest = digest;
+            let name = system_name(self.facts);
+            record.facts_names.retain(|it| *it != name);
+            record.facts_names.push(name.clone());
             draft.push(Change::Facts {
                 machine: record.id.clone(),
-                name: system_name(self.facts),
-                facts: secret::redacted_facts(self.facts),
+                name,
+                facts: Arc::new(secret::redacted_facts(self.facts)),
             });
         }
-        if draft.world.census.get(&record.id) != Some(&record) {
+        if draft.world.census.get(&record.id).as_ref() != Some(&record) {
             draft.save(record);
         }
     }
+}
+
+/// Why profiles did not match, not put in words yet.
+#[derive(Debug, Clone)]
+pub struct Untold {
+    catalog: Arc<Catalog>,
+    /// For each profile of the refusal, if that is why.
+    no_match: Vec<Option<NoMatch>>,
+}
+
+impl Untold {
+    /// Puts it in words.
+    pub fn tell(&self, facts: &Facts, refused: &mut Refused) {
+        let matcher = Matcher::new(facts);
+        for (told, no) in refused.profiles.iter_mut().zip(&self.no_match) {
+            if let (Some(no), Ok(profile)) = (no, told.profile.parse()) {
+                told.reason = why(&matcher, &self.catalog, &profile, no);
+            }
+        }
+    }
+}
+
+/// Where the specs of a profile fail, in one sentence.
+fn why(matcher: &Matcher<'_>, catalog: &Catalog, profile: &Name, no: &NoMatch) -> String {
+    if *no == NoMatch::BudgetExhausted {
+        // Looking for the line that failed would be as hopeless, at the same cost.
+        return no.to_string();
+    }
+    let spec = catalog.profile(profile).and_then(|files| files.specs.good());
+    match spec.map(|spec| (spec, explain::explain(matcher, spec))) {
+        Some((spec, Ok(Some(mismatch)))) => mismatch.sentence(matcher, spec),
+        _ => no.to_string(),
+    }
+}
+
+/// The refusal of a machine that was tried on these profiles (`None`: none was wanted).
+fn refused(tried: &[(Name, Option<No>)]) -> Refused {
+    let profiles = tried.iter().map(|(profile, no)| ProfileRefusal {
+        profile: profile.to_string(),
+        reason: match no {
+            None => "skipped: its count in `state` is 0".to_owned(),
+            // Told later.
+            Some(No::Match(_)) => String::new(),
+            Some(No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. }) => reason.clone(),
+        },
+    });
+    let profiles = profiles.collect();
+    if let Some((_, Some(No::Stop { status, reason }))) = tried.last() {
+        return Refused { status: *status, reason: reason.clone(), profiles };
+    }
+    let wanted = tried.iter().any(|(_, no)| no.is_some());
+    let fitted = tried.iter().any(|(_, no)| matches!(no, Some(No::Left(_))));
+    let (status, reason) = match (wanted, fitted) {
+        (true, true) => (409, "the profiles that fit have no CMDB entry left"),
+        (true, false) => (422, "no profile fits this machine"),
+        (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
+    };
+    Refused { status, reason: reason.to_owned(), profiles }
 }
 
 /// The profiles to try, in order: by hand, or what the machine had last, then as in `state`.
@@ -538,7 +584,7 @@ fn boot_disk(plan: &Plan) -> String {
     target.or(first).cloned().unwrap_or_default()
 }
 
-fn twin(of: &[&Record], evidence: &str) -> Decision {
+fn twin(of: &[Record], evidence: &str) -> Decision {
     let names: Vec<&str> = of.iter().map(|record| record.display_name()).collect();
     let name = names.first().copied().unwrap_or_default();
     let reason = format!(
@@ -555,7 +601,7 @@ fn warn_of_resemblance(
     draft: &mut Draft<'_>,
     id: &Name,
     identity: &Identity,
-    resembles: &[&Record],
+    resembles: &[Record],
 ) {
     let Some(first) = resembles.first() else { return };
     let what = match &identity.serial {
@@ -564,22 +610,22 @@ fn warn_of_resemblance(
         }
         _ => "UUID".to_owned(),
     };
-    let others = match resembles.len() {
-        1 => String::new(),
-        count => format!(" and {} others", count - 1),
-    };
+    let others = if resembles.len() == 1 { "" } else { " and others" };
     let name = first.display_name();
+    // With one double, `rebind` does both while nothing is written.
+    let advice = match resembles.len() {
+        1 => format!("`edeploy-server rebind {name}` before it is installed"),
+        _ => format!("`edeploy-server forget {id}`, then `edeploy-server rebind {name}`"),
+    };
     draft.warnings.push(format!(
         "a new machine, {id}, has the {what} of {name}{others} and none of its MAC addresses; if \
-         it is that machine with another board: `edeploy-server forget {id}`, then \
-         `edeploy-server rebind {name}`"
+         it is that machine with another board: {advice}"
     ));
 }
 
 /// A record loses what a machine took over from it by `rebind`: its addresses, or everything
 /// when it has no other.
-fn displace(draft: &mut Draft<'_>, other: &Record, macs: &[Mac]) {
-    let mut other = other.clone();
+fn displace(draft: &mut Draft<'_>, mut other: Record, macs: &[Mac]) {
     other.identity.lose(macs);
     if other.identity.is_addressed() {
         let now = draft.now;
@@ -588,7 +634,7 @@ fn displace(draft: &mut Draft<'_>, other: &Record, macs: &[Mac]) {
     } else {
         draft.free_entry(&mut other);
         draft.give_count_back(&mut other);
-        draft.push(Change::Forget { machine: other.id });
+        draft.forget(other);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The world that transitions look at: what the files say, and who holds what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Census, Change};
 use crate::catalog::{self, Catalog};
@@ -16,8 +17,8 @@ use crate::units::Name;
 /// Everything a transition looks at.
 #[derive(Debug, Clone, Default)]
 pub struct World {
-    /// What only people change.
-    pub catalog: Catalog,
+    /// What only people change; shared with what is told of a decision later.
+    pub catalog: Arc<Catalog>,
     /// Order and counts.
     pub state: Loaded<State>,
     /// The last `state` that could be understood, while there is none: counts that go back
@@ -34,7 +35,7 @@ impl World {
     pub fn new(records: impl IntoIterator<Item = Record>) -> World {
         let mut world = World::default();
         for record in records {
-            world.census.insert(record);
+            world.census.insert(&record);
         }
         world
     }
@@ -110,10 +111,12 @@ impl World {
             }
             File::Script(script) => match text {
                 Some(text) => {
-                    self.catalog.scripts.insert(script.clone(), text.to_owned());
+                    Arc::make_mut(&mut self.catalog)
+                        .scripts
+                        .insert(script.clone(), text.to_owned());
                 }
                 None => {
-                    self.catalog.scripts.remove(script);
+                    Arc::make_mut(&mut self.catalog).scripts.remove(script);
                 }
             },
         }
@@ -133,7 +136,7 @@ impl World {
                 self.profile(profile).configure = Loaded::Broken(findings);
             }
             File::Script(script) => {
-                self.catalog.scripts.remove(script);
+                Arc::make_mut(&mut self.catalog).scripts.remove(script);
             }
         }
     }
@@ -149,12 +152,10 @@ impl World {
         }
     }
 
-    /// Whether a change of this file can be made true now: there is something to change.
-    pub fn is_changeable(&self, file: &File) -> bool {
-        match file {
-            File::State => self.counts().is_some(),
-            File::Cmdb(profile) => self.cmdb(profile).is_some(),
-            File::Specs(_) | File::Configure(_) | File::Script(_) => false,
+    /// Says which counts the file `state` does not hold yet.
+    pub fn set_pending_counts(&mut self, pending: BTreeMap<Name, i64>) {
+        if let Some(state) = self.state.good_mut().or(self.last_state.as_mut()) {
+            state.set_pending(pending);
         }
     }
 
@@ -163,23 +164,23 @@ impl World {
     /// taken for written.
     pub fn apply(&mut self, change: &Change) -> Option<File> {
         match change {
-            Change::Count { profile, count } => {
+            Change::Count { profile, by } => {
                 if let Some(state) = self.state.good_mut().or(self.last_state.as_mut()) {
-                    state.set(profile, *count);
+                    state.add(profile, *by);
                 }
                 Some(File::State)
             }
-            Change::Entry { profile, position, entry, text } => {
+            Change::Entry { profile, position, entry, text, .. } => {
                 if let Some(cmdb) = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut) {
                     cmdb.set(*position, entry.clone(), text.as_deref());
                 }
                 Some(File::Cmdb(profile.clone()))
             }
             Change::Record { record } => {
-                self.census.insert(record.as_ref().clone());
+                self.census.insert(record);
                 None
             }
-            Change::Forget { machine } => {
+            Change::Forget { machine, .. } => {
                 self.census.remove(machine);
                 None
             }
@@ -196,6 +197,15 @@ impl World {
         }
     }
 
+    /// As [`World::text`], for one who is about to write it: a CMDB keeps this text and not what
+    /// it was made from.
+    pub fn fold(&mut self, file: &File) -> Option<Arc<String>> {
+        match file {
+            File::Cmdb(profile) => Some(self.cmdbs.get_mut(profile)?.good_mut()?.fold()),
+            file => self.text(file).map(Arc::new),
+        }
+    }
+
     /// Tells that a file was written with this text, which [`World::text`] gave now or earlier.
     pub fn written(&mut self, file: &File, text: &str) {
         if let (File::State, Some(state)) = (file, self.state.good_mut()) {
@@ -209,6 +219,6 @@ impl World {
     }
 
     fn profile(&mut self, name: &Name) -> &mut catalog::Profile {
-        self.catalog.profiles.entry(name.clone()).or_default()
+        Arc::make_mut(&mut self.catalog).profiles.entry(name.clone()).or_default()
     }
 }

@@ -119,7 +119,6 @@ impl Hall {
             let read: Change = serde_json::from_str(&line).unwrap();
             assert_eq!(read, change, "a change survives the journal");
             self.world.apply(&read);
-            self.world.apply(&read);
             self.journal.push(read);
         }
         decision.answer
@@ -151,8 +150,7 @@ impl Hall {
 
     pub(crate) fn report(&mut self, ticket: &Token, events: &[Event]) -> Answer {
         let record = self.world.census.by_ticket(ticket);
-        let next =
-            record.and_then(|record| record.assignment.as_ref()).map_or(0, |it| it.next_event);
+        let next = record.and_then(|record| record.assignment).map_or(0, |it| it.next_event);
         let decision = self.world.events(ticket, next, events, self.now);
         self.commit(decision)
     }
@@ -169,10 +167,10 @@ impl Hall {
     }
 
     #[track_caller]
-    pub(crate) fn record(&self, selector: &str) -> &Record {
-        match self.world.census.find(selector)[..] {
-            [record] => record,
-            ref found => panic!("`{selector}` means {} machines", found.len()),
+    pub(crate) fn record(&self, selector: &str) -> Record {
+        match &self.world.census.find(selector)[..] {
+            [record] => record.clone(),
+            found => panic!("`{selector}` means {} machines", found.len()),
         }
     }
 

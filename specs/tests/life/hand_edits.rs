@@ -131,6 +131,8 @@ fn a_count_that_goes_back_while_state_is_broken_is_not_lost() {
 fn a_count_that_has_nowhere_to_go_stays_with_the_machine() {
     let mut hall = hall_with(Phase::Leased);
     hall.edit("state", "[('hp', 4)]");
+    let text = hall.text("state");
+    hall.world.written(&File::State, &text);
     hall.now += LEASE + 1;
     hall.expire();
     assert!(hall.record("host03").assignment.as_ref().unwrap().counted);

@@ -127,13 +127,29 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
     hall.commit(decision);
     assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
     let (old, new) = (hall.id("host03"), hall.id("host04"));
-    assert!(warning.contains(&format!("`edeploy-server forget {new}`")));
+    assert!(warning.contains("`edeploy-server rebind host03`"), "{warning}");
+    let rebound = hall.world.rebind(&old, hall.now);
+    let told = matches!(&rebound.answer, Answer::Done(told) if told.contains("host04"));
+    assert!(told, "{:?}", rebound.answer);
+    hall.commit(rebound);
+    check_installed(&mut hall, &board, "host03");
+    assert!(hall.world.census.get(&new).is_none());
+    assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
+    assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
+}
+
+#[test]
+fn a_swapped_board_that_was_installed_already_has_to_be_forgotten() {
+    let mut hall = Hall::of_vms("[('vm', 9)]");
+    install(&mut hall, &machine(&mac(1), "SERIAL-1"));
+    let board = machine(&mac(2), "SERIAL-1");
+    assert_eq!(install(&mut hall, &board), "host04");
+    let (old, new) = (hall.id("host03"), hall.id("host04"));
     hall.operate(|world, now| world.rebind(&old, now));
-    assert_eq!(hall.plan(&board).0.hostname, "host04", "its addresses are those of a record");
+    check_installed(&mut hall, &board, "host04");
     hall.operate(|world, now| world.forget(&new, now));
     check_installed(&mut hall, &board, "host03");
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
-    assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
 }
 
 #[test]

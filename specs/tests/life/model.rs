@@ -264,7 +264,7 @@ impl Walk {
     /// The server starts again from the files and the records.
     fn restart(&mut self) {
         let old = &self.hall.world;
-        let mut world = World::new(old.census.records().cloned());
+        let mut world = World::new(old.census.records());
         for name in ["state", "vm.specs", "vm.cmdb", "vm.configure"] {
             let text = match name {
                 "vm.specs" => SPECS.to_owned(),

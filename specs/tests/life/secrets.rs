@@ -34,7 +34,7 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
     facts.push("ipmi", "lan", "snmp-token", "public99");
     let (plan, _) = hall.plan(&facts);
     assert_eq!(plan.secrets, ["hunter22", "s3cret!"]);
-    let variables = &hall.record("host03").assignment.as_ref().unwrap().variables;
+    let variables = hall.record("host03").assignment.unwrap().variables;
     assert_eq!(variables["ipmi-password"], Value::from(REDACTED));
     assert_eq!(variables["key"], Value::from(REDACTED));
     let stored = hall.journal.iter().find_map(|change| match change {
@@ -42,7 +42,7 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
         _ => None,
     });
     assert_eq!(stored.as_deref(), Some(REDACTED));
-    let shown = format!("{:?}", redacted_record(hall.record("host03")));
+    let shown = format!("{:?}", redacted_record(&hall.record("host03")));
     assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
 }
@@ -65,10 +65,10 @@ fn a_plain_name_does_not_give_a_secret_away() {
         }
         let (plan, _) = hall.plan(&facts);
         assert_eq!(plan.secrets, ["1234", "hunter22"]);
-        let variables = &hall.record(&mac(1)).assignment.as_ref().unwrap().variables;
+        let variables = hall.record(&mac(1)).assignment.unwrap().variables;
         assert_eq!([&variables["pw"], &variables["n"]], [&Value::from(REDACTED); 2]);
         assert_eq!(variables["disk"], Value::from("vda"));
-        let shown = format!("{:?}", redacted_record(hall.record(&mac(1))));
+        let shown = format!("{:?}", redacted_record(&hall.record(&mac(1))));
         assert!(!shown.contains("hunter22") && !shown.contains("1234"), "{shown}");
         if cmdb != "[]" {
             let written = hall.text("vm.cmdb");

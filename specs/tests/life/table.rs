@@ -341,6 +341,7 @@ fn events_are_taken_once_whatever_is_sent_again() {
         assert!(matches!(hall.commit(decision), Answer::Recorded { next: 3, .. }));
         assert_eq!(hall.counts(), "vm=4");
     }
-    let lines = hall.record("host03").history.iter().filter(|it| it.text.contains("failed"));
+    let record = hall.record("host03");
+    let lines = record.history.iter().filter(|it| it.text.contains("failed"));
     assert_eq!(lines.count(), 1);
 }

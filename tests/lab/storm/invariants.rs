@@ -68,7 +68,7 @@ fn store(hall: &Hall) -> Store {
 
 /// The records by serial number.
 fn records(store: &Store) -> Result<BTreeMap<String, Record>> {
-    let by_serial = |record: &Record| (record.identity.serial.clone(), record.clone());
+    let by_serial = |record: Record| (record.identity.serial.clone(), record);
     let records: Vec<_> =
         store.look(|world| world.census.records().map(by_serial).collect::<Vec<_>>())?;
     Ok(records.into_iter().filter_map(|(serial, record)| Some((serial?, record))).collect())

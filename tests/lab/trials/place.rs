@@ -154,9 +154,9 @@ impl Place {
     /// takes the lock next finds the leases that have run out.
     pub fn pass_time(&self, store: &Store, waits: u64) -> Result<()> {
         store.transact(move |world, _, _| {
-            let earlier = |record: &Record| {
+            let earlier = |record: Record| {
                 let heard = record.heard.saturating_sub(waits * WAIT_SECONDS);
-                let record = Box::new(Record { heard, ..record.clone() });
+                let record = Box::new(Record { heard, ..record });
                 fleet::Change::Record { record }
             };
             let leased = world.census.records().filter(|record| record.phase.is_leased());
@@ -229,7 +229,7 @@ pub fn store(configuration: &Path) -> Result<Store> {
 pub fn standings(store: &Store) -> Result<Standings> {
     store.look(|world| {
         let machines: Result<BTreeSet<Standing>> =
-            world.census.records().map(standing_of).collect();
+            world.census.records().map(|record| standing_of(&record)).collect();
         let standings = Standings {
             left: count(world.state.good())?,
             machines: machines?.into_iter().collect(),
@@ -310,7 +310,7 @@ pub fn event(news: News) -> Event {
 
 fn operate(store: &Store, nic: Nic, command: Command) -> Result<Answer> {
     let address = mac(nic);
-    let shows_it = |record: &&Record| record.identity.macs.iter().any(|it| it.as_str() == address);
+    let shows_it = |record: &Record| record.identity.macs.iter().any(|it| it.as_str() == address);
     let found = store
         .look(|world| world.census.records().find(shows_it).map(|record| record.id.clone()))?;
     let Some(id) = found else { return Ok(Answer::Refused(404)) };
