@@ -31,10 +31,10 @@ const SPECS: &[(&str, &str)] = &[
     ("plan", "value units facts configure"),
     ("event", "plan"),
     ("upgrade", "units"),
-    ("wire", "units plan event"),
-    // `wire` for the one set of RON options.
-    ("configure", "value diagnostic facts wire"),
-    ("catalog", "value units diagnostic lang configure"),
+    ("dialect", ""),
+    ("wire", "units plan event dialect"),
+    ("configure", "value diagnostic facts dialect"),
+    ("catalog", "value units diagnostic literal lang configure"),
     ("machine", "value units facts cmdb event"),
     ("secret", "value facts cmdb plan machine"),
     ("check", "value units diagnostic literal lang cmdb state configure catalog"),
@@ -252,7 +252,7 @@ fn is_root(path: &str) -> bool {
         }
         [_, "src", "lib.rs" | "main.rs"] | [_, "src", "bin", _] => true,
         [_, "build.rs"] | [_, "tests" | "benches" | "examples", _] => true,
-        [_, "tests", _, "main.rs"] => true,
+        [_, "tests" | "benches", _, "main.rs"] => true,
         _ => false,
     }
 }

@@ -225,6 +225,7 @@ mod tests {
                 rsync_host: "192.0.2.1".to_owned(),
                 rsync_port: 873,
                 rsync_path: "install".to_owned(),
+                archives: None,
             },
             target: PathBuf::from(crate::execute::TARGET),
         }
@@ -256,7 +257,7 @@ mod tests {
             assert!(text.contains(&format!("\n# {}", step.id)), "{}: {text}", step.id);
         }
         assert!(text.contains("<secret>") && !text.contains("s3cr3t"), "{text}");
-        assert!(text.trim_end().ends_with("sync"), "{text}");
+        assert!(text.trim_end().ends_with("\nsync /dev/vda2"), "{text}");
     }
 
     #[test]

@@ -75,17 +75,19 @@ pub enum BootError {
     },
 }
 
-/// Loads the kernel of the installed system whose root file system has this UUID. `root` is the
-/// machine. Returns what will be booted; nothing is left mounted.
+/// Loads the kernel of the installed system whose root file system has this UUID: that of the
+/// default entry, or of the first one whose kernel has the text of `kernel` in its name. `root`
+/// is the machine. Returns what will be booted; nothing is left mounted.
 pub fn load(
     runner: &mut dyn Runner,
     system: &mut dyn System,
     root: &Root,
     uuid: &Uuid,
+    kernel: Option<&str>,
 ) -> Result<BootEntry, BootError> {
     let device = find(runner, uuid)?;
     let folder = root.folder().join(FOLDER.trim_start_matches('/'));
-    let loaded = mount_and_load(runner, system, &folder, &device);
+    let loaded = mount_and_load(runner, system, &folder, &device, kernel);
     let unmounted = system.call(&SystemCall::UnmountBelow(folder));
     let entry = loaded?;
     unmounted.map_err(|source| BootError::Mount { device, source })?;
@@ -105,6 +107,7 @@ fn mount_and_load(
     system: &mut dyn System,
     folder: &Path,
     device: &str,
+    kernel: Option<&str>,
 ) -> Result<BootEntry, BootError> {
     mount(runner, system, folder, device)?;
     let installed = Root::new(folder);
@@ -116,7 +119,7 @@ fn mount_and_load(
         .iter()
         .find_map(|path| Some((*path, installed.read_text(path).ok()?)))
         .ok_or_else(|| BootError::NoConfiguration { device: device.to_owned() })?;
-    let entry = grub::default_entry(&text)
+    let entry = grub::entry(&text, kernel)
         .map_err(|source| BootError::Configuration { path: PathBuf::from(path), source })?;
     let kernel = existing(&installed, &entry.kernel)?;
     let mut args = vec![
@@ -234,7 +237,7 @@ mod tests {
             ("/boot/initrd.img", ""),
         ]);
         let (mut runner, mut system) = (runner(), FakeSystem::default());
-        let entry = load(&mut runner, &mut system, &root, &ROOT.parse().unwrap()).unwrap();
+        let entry = load(&mut runner, &mut system, &root, &ROOT.parse().unwrap(), None).unwrap();
         assert_eq!(entry.arguments, "root=UUID=x ro");
         let here = folder.path().display().to_string();
         let kexec = runner.transcript.last().unwrap().replace(&here, "");
@@ -250,15 +253,17 @@ mod tests {
     fn whatever_fails_nothing_stays_mounted_and_the_reason_is_told() {
         let (_keep, empty) = machine(&[]);
         let (_keep_too, without_kernel) = machine(&[("/boot/grub/grub.cfg", CONFIG)]);
-        for (root, failing, reason) in [
-            (&empty, "", "the installed system on /dev/vda2 has no grub.cfg"),
-            (&without_kernel, "", "`/vmlinuz` named in grub.cfg is not there"),
-            (&empty, "blkid --cache", "no disk of this machine holds"),
+        for (root, failing, wanted, reason) in [
+            (&empty, "", None, "the installed system on /dev/vda2 has no grub.cfg"),
+            (&without_kernel, "", None, "`/vmlinuz` named in grub.cfg is not there"),
+            (&without_kernel, "", Some("6.1"), "cannot tell from `/boot/grub/grub.cfg`"),
+            (&empty, "blkid --cache", None, "no disk of this machine holds"),
         ] {
             let mut runner = runner();
             runner.failing.extend((!failing.is_empty()).then(|| failing.to_owned()));
             let mut system = FakeSystem::default();
-            let error = load(&mut runner, &mut system, root, &ROOT.parse().unwrap()).unwrap_err();
+            let uuid = ROOT.parse().unwrap();
+            let error = load(&mut runner, &mut system, root, &uuid, wanted).unwrap_err();
             assert!(error.to_string().starts_with(reason), "{error}");
             let last = system.transcript.last();
             assert!(last.is_none_or(|line| line.starts_with("umount")), "{last:?}");

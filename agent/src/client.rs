@@ -36,6 +36,9 @@ pub enum ClientError {
     /// The HTTP client could not be set up.
     #[error("cannot set up the HTTP client")]
     Setup(#[source] reqwest::Error),
+    /// The form could not be put together.
+    #[error("cannot put the form for the server together")]
+    Form(#[source] std::io::Error),
     /// No answer: name, route, connection or time.
     #[error("no answer from {url}")]
     Absent {
@@ -234,11 +237,19 @@ impl Client {
         judge(url, response).map(drop)
     }
 
+    /// Sends the form as one body: of a form that is sent piece by piece reqwest says, where
+    /// nobody listens, only that a piece could not be handed on.
     fn send(&self, url: &str, form: Form) -> Result<Response, Attempt> {
+        let content_type = format!("multipart/form-data; boundary={}", form.boundary());
+        let mut body = Vec::new();
+        form.into_reader()
+            .read_to_end(&mut body)
+            .map_err(|source| Attempt::Final(ClientError::Form(source)))?;
         self.http
             .post(url)
             .header(reqwest::header::ACCEPT, wire::CONTENT_TYPE)
-            .multipart(form)
+            .header(reqwest::header::CONTENT_TYPE, content_type)
+            .body(body)
             .send()
             .map_err(|source| absent(url, source))
     }

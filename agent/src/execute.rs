@@ -2,10 +2,11 @@
 //!
 //! The translation ([`operations`]) is pure: what a dry run shows is what happens. Performing
 //! makes no choices; it stops at the first surprise. Just before the first step that destroys
-//! something, [`preflight`] looks at the machine once more, so that a plan which cannot be
-//! carried out destroys nothing, and the listener confirms that it may begin. The boot loader is the last thing written, and when anything
-//! fails after the first destructive step, what could boot is cleared from the disks
-//! ([`DiskState`]): the machine described, or no machine.
+//! something, [`role`] asks for the tree and [`preflight`] looks at the machine once more, so that
+//! a plan which cannot be carried out destroys nothing, and the listener confirms that it may
+//! begin. The boot loader is the last thing written, and when anything fails after the first
+//! destructive step, what could boot is cleared from the disks ([`DiskState`]): the machine
+//! described, or no machine.
 //!
 //! Deliberately not here: what should be on the disks (`specs::plan`), talking to the server,
 //! and what happens to the machine afterwards.
@@ -19,8 +20,10 @@ mod perform;
 mod preflight;
 mod redact;
 mod release;
+mod role;
 mod rsync;
 mod system;
+mod target;
 mod translate;
 mod tree;
 
@@ -42,6 +45,7 @@ pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
 pub(crate) use tree::{CONF, RECORDS};
 
+use crate::archive::ArchiveError;
 use crate::chain;
 use crate::world::{CmdError, Root, Runner};
 
@@ -104,7 +108,7 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 #[error("step `{step}` failed; disks: {}{}", disk_state_text(*disks), clearing_text(clearing.as_deref()))]
 pub struct Failure {
-    /// [`specs::plan::Step::id`], [`PREFLIGHT`] or [`FINISH`].
+    /// [`specs::plan::Step::id`], [`ROLE`], [`PREFLIGHT`] or [`FINISH`].
     pub step: String,
     /// In which state the disks of the plan are now.
     pub disks: DiskState,
@@ -114,6 +118,9 @@ pub struct Failure {
     #[source]
     pub error: Box<StepError>,
 }
+
+/// The name of the question for the role tree, just before [`PREFLIGHT`].
+pub const ROLE: &str = "role on the server";
 
 /// The name of the look at the machine just before the first destructive step.
 pub const PREFLIGHT: &str = "preflight";
@@ -142,6 +149,9 @@ pub enum StepError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree could not be fetched, verified or unpacked.
+    #[error("cannot fetch the role tree")]
+    Archive(#[source] ArchiveError),
     /// The kernel refused something.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -194,13 +204,7 @@ impl Executor<'_> {
         let mut progress = Progress { destroying: false, tree_bytes: None };
         for step in &plan.steps {
             if destroys(&step.action) && progress.tree_bytes.is_none() {
-                let took = self
-                    .in_step(PREFLIGHT, false, plan, |executor| {
-                        progress.tree_bytes = Some(preflight::check(executor, installation)?);
-                        Ok(())
-                    })
-                    .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;
-                receipt.steps.push((PREFLIGHT.to_owned(), took));
+                progress.tree_bytes = Some(self.preflight(installation, &mut receipt)?);
             }
             let took = self
                 .in_step(&step.id, destroys(&step.action), plan, |executor| {
@@ -223,6 +227,33 @@ impl Executor<'_> {
             .map_err(|error| self.fail(installation, FINISH, error, progress.destroying))?;
         receipt.steps.push((FINISH.to_owned(), took));
         Ok(receipt)
+    }
+
+    /// Asks the server for the role, then looks at the machine: the bytes of the role tree.
+    /// Whatever is wrong is found in the second step, all at once.
+    fn preflight(
+        &mut self,
+        installation: &Installation<'_>,
+        receipt: &mut Receipt,
+    ) -> Result<u64, Failure> {
+        let plan = installation.plan;
+        let mut offer = Ok(None);
+        let took = self
+            .in_step(ROLE, false, plan, |executor| {
+                offer = role::look(executor, installation);
+                Ok(())
+            })
+            .map_err(|error| self.fail(installation, ROLE, error, false))?;
+        receipt.steps.push((ROLE.to_owned(), took));
+        let mut tree_bytes = 0;
+        let took = self
+            .in_step(PREFLIGHT, false, plan, |executor| {
+                tree_bytes = preflight::check(executor, installation, offer)?;
+                Ok(())
+            })
+            .map_err(|error| self.fail(installation, PREFLIGHT, error, false))?;
+        receipt.steps.push((PREFLIGHT.to_owned(), took));
+        Ok(tree_bytes)
     }
 
     /// Tells the events around a step, and does its work unless somebody objects.

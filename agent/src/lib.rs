@@ -6,6 +6,7 @@
 //! [`boot_installed`] are about systems that are installed already.
 
 pub mod apply;
+pub mod archive;
 pub mod assignments;
 pub mod boot_installed;
 pub mod client;

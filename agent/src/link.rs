@@ -3,7 +3,8 @@
 //! All interfaces at once: every one is set up, carriers are awaited, and each interface with a
 //! carrier asks DHCP in a thread of its own. busybox's `udhcpc` speaks the protocol; it calls this
 //! very program as its script ([`lease::record_event`]), which only writes down what was offered,
-//! and the agent applies it.
+//! and the agent applies it. A lease is renewed by a `udhcpc` of its own until the agent ends
+//! ([`Keepers`]): an installation may take longer than it lasts.
 //!
 //! Several interfaces may get an address each. The card that the machine was started from
 //! (`BOOTIF=`) comes first, then the others in the order of their numbers: the first one's gateway
@@ -14,6 +15,7 @@
 //! console and left out; the others go on. A machine that has no address at the end is told,
 //! interface by interface, why.
 
+mod keeper;
 pub mod lease;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use crate::options::{AgentOptions, InterfaceSettings, Method};
 use crate::report::Console;
 use crate::world::{Cmd, CmdError, Root, Runner, Tool};
 
+pub use keeper::Keepers;
 pub use lease::Lease;
 
 /// How often the machine is searched for interfaces, with [`SCAN_PAUSE`] between.
@@ -112,12 +115,13 @@ struct Port {
 }
 
 impl Link<'_> {
-    /// Brings the network up and says which addresses there are.
-    pub fn up(&self, options: &AgentOptions) -> Result<String, LinkError> {
+    /// Brings the network up and says which addresses there are. Leases among them last as long
+    /// as somebody keeps them: see [`Keepers`].
+    pub fn up(&self, options: &AgentOptions) -> Result<Network, LinkError> {
         let names = self.interfaces()?;
         let ports = self.ports(&names, options);
         if ports.is_empty() {
-            return Ok("none wanted".to_owned());
+            return Ok(Network::default());
         }
         let mut faults = Faults::default();
         let usable = self.set_up(&ports, &mut faults);
@@ -129,7 +133,7 @@ impl Link<'_> {
         self.set_static(&linked, &mut network, &mut faults);
         self.ask_dhcp(&linked, &options.server.host, &mut network, &mut faults);
         if !network.addresses.is_empty() {
-            return Ok(network.to_string());
+            return Ok(network);
         }
         if linked.iter().all(|port| faults.0.contains_key(&port.name)) {
             return Err(LinkError::Unusable { reasons: faults.to_string() });
@@ -310,6 +314,11 @@ impl Link<'_> {
         run_all(&mut *(self.runner)(), &lease.commands(&port.name, port.metric))?;
         network.addresses.push((port.name.clone(), lease.address.into()));
         network.routers.extend(lease.routers.first());
+        network.leases.push(Granted {
+            interface: port.name.clone(),
+            metric: port.metric,
+            lease: lease.clone(),
+        });
         let Some(text) = lease.resolv_conf().filter(|_| !network.resolves_names) else {
             return Ok(());
         };
@@ -340,9 +349,22 @@ impl Link<'_> {
     }
 }
 
+/// A lease, and where it is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The interface that holds the address.
+    pub interface: String,
+    /// Of its gateway.
+    pub metric: u32,
+    /// What was given.
+    pub lease: Lease,
+}
+
 /// What the machine has been given so far.
 #[derive(Debug, Default)]
-struct Network {
+pub struct Network {
+    /// What DHCP servers gave for a time.
+    pub leases: Vec<Granted>,
     /// By interface.
     addresses: Vec<(String, IpNet)>,
     /// Gateways that are in use.
@@ -367,6 +389,9 @@ impl Network {
 /// `eth0 10.0.2.15/24, eth1 192.168.7.9/24`.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.addresses.is_empty() {
+            return f.write_str("none wanted");
+        }
         let addresses: Vec<String> =
             self.addresses.iter().map(|(port, address)| format!("{port} {address}")).collect();
         f.write_str(&addresses.join(", "))

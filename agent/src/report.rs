@@ -6,7 +6,11 @@
 //! log alike, with the plan's secrets and control characters replaced; at the end stands a table
 //! of durations whose lines begin with `[ time ]`, for people and for the lab.
 //!
+//! With `VERBOSE=1` every command stands there as well ([`Console::show_commands`]).
+//!
 //! What the server is told is [`crate::client::EventSender`]'s.
+
+mod commands;
 
 use std::fs::{self, File};
 use std::io::{self, Write};

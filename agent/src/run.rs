@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use nix::time::{ClockId, clock_settime};
 use specs::event::{DiskState, Event};
 use specs::facts::Facts;
-use specs::plan::Plan;
+use specs::plan::{Action, Plan};
 use specs::units::{Token, Uuid};
 use specs::wire::{PROTOCOL, Refusal, Reply};
 
@@ -29,10 +29,10 @@ use crate::detect;
 use crate::drivers;
 use crate::execute::{Executor, Failure, Installation, LinuxSystem, Origin, TARGET};
 use crate::finish::{FAILURE_NOTE, Outcome, note_failure};
-use crate::link::{Link, LinkError};
+use crate::link::{Keepers, Link, LinkError};
 use crate::options::{AgentOptions, OnSuccess, OptionError, RawCmdline};
 use crate::report::{Console, INSTALL_LOG, since_boot};
-use crate::world::{CmdError, RealRunner, Root};
+use crate::world::{Cmd, CmdError, RealRunner, Root, Runner, Tool};
 
 pub use plan::PlanError;
 use reporter::Reporter;
@@ -133,16 +133,36 @@ fn warm_random_numbers() {
     std::thread::spawn(client::nonce);
 }
 
+/// The kernel loads the driver of a file system when the first one is mounted. It may as well do
+/// so while the server is asked for the role; what cannot be loaded is told by the mount.
+fn warm_file_systems(plan: &Plan) {
+    let mut modules: Vec<&str> = Vec::new();
+    for step in &plan.steps {
+        let Action::Mount { filesystem, .. } = &step.action else { continue };
+        modules.push(filesystem);
+        if filesystem == "vfat" {
+            // For its short names and for its long ones.
+            modules.extend(["nls_cp437", "nls_ascii"]);
+        }
+    }
+    let args = [&["--all", "--quiet"], &modules[..]].concat();
+    let load = Cmd::new(Tool::Modprobe, &args).why("load the drivers of file systems");
+    std::thread::spawn(move || RealRunner.run(&load));
+}
+
 /// Everything up to the server's answer.
 fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
     let root = Root::system();
     let options = console.step("boot arguments", || read_options(&root))?;
+    if options.verbose {
+        console.show_commands();
+    }
     console
         .step("drivers", || {
             drivers::load(&mut RealRunner, &root, console).map(|detail| ((), detail))
         })
         .map_err(RunError::Drivers)?;
-    console
+    let leases = console
         .step("network", || bring_up_network(&root, console, &options))
         .inspect_err(|_| name_missing_firmware(console))
         .map_err(RunError::Network)?;
@@ -157,13 +177,16 @@ fn ask(console: &Console) -> Result<(Machine, Answer), RunError> {
             Ok((answer, detail))
         })
         .map_err(RunError::Upload)?;
-    Ok((Machine { root, options, facts, client, console: console.clone() }, answer))
+    let console = console.clone();
+    Ok((Machine { root, options, facts, client, console, _leases: leases }, answer))
 }
 
 fn read_options(root: &Root) -> Result<(AgentOptions, String), RunError> {
     let cmdline = RawCmdline::parse(&root.read_text("/proc/cmdline").unwrap_or_default());
     let options = AgentOptions::parse(&cmdline).map_err(RunError::Options)?;
-    let detail = options.server.url("");
+    let card =
+        options.boot_card.as_ref().map(|mac| format!(", started by {mac}")).unwrap_or_default();
+    let detail = format!("{}{card}", options.server.url(""));
     Ok((options, detail))
 }
 
@@ -171,9 +194,10 @@ fn bring_up_network(
     root: &Root,
     console: &Console,
     options: &AgentOptions,
-) -> Result<((), String), LinkError> {
+) -> Result<(Keepers, String), LinkError> {
     let link = Link { root, runner: &|| Box::new(RealRunner), console, sleep: &std::thread::sleep };
-    link.up(options).map(|addresses| ((), addresses))
+    let network = link.up(options)?;
+    Ok((Keepers::start(RealRunner, root, console, &network.leases), network.to_string()))
 }
 
 fn name_missing_firmware(console: &Console) {
@@ -217,6 +241,8 @@ struct Machine {
     facts: Facts,
     client: Client,
     console: Console,
+    /// Renewed as long as this lives: to the last report.
+    _leases: Keepers,
 }
 
 impl Machine {
@@ -247,6 +273,7 @@ impl Machine {
     fn install(&self, plan: Plan, ticket: &Token) -> Result<Outcome, RunError> {
         self.console.redact(&plan.secrets);
         let plan = plan::amended(plan, &self.options);
+        warm_file_systems(&plan);
         let events = EventSender::start(&self.client, ticket.clone());
         let began = since_boot();
         let checked = self.console.step("plan", || plan::check(&plan, &self.facts));
@@ -346,7 +373,9 @@ impl Machine {
 
     fn load_kernel(&self, root: &Uuid) -> Result<(), boot_installed::BootError> {
         self.console.step("kernel of the installed system", || {
-            let entry = boot_installed::load(&mut RealRunner, &mut LinuxSystem, &self.root, root)?;
+            let (runner, system) = (&mut RealRunner, &mut LinuxSystem);
+            let kernel = self.options.kexec_kernel.as_deref();
+            let entry = boot_installed::load(runner, system, &self.root, root, kernel)?;
             Ok(((), entry.kernel))
         })
     }
@@ -384,6 +413,7 @@ pub fn origin(options: &AgentOptions) -> Origin {
         rsync_host: options.rsync.host.clone(),
         rsync_port: options.rsync.port,
         rsync_path: options.rsync.path.clone(),
+        archives: options.archives.clone(),
     }
 }
 

@@ -21,6 +21,9 @@ pub use tool::{SEARCH_PATH, Tool, missing_tools};
 
 use std::io;
 
+/// The field of a trace event in which the real runner names what it starts.
+pub(crate) const COMMAND_FIELD: &str = "command";
+
 /// What a command that ended with status 0 printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {

@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loop_site;
+mod web_server;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -38,6 +39,16 @@ const EVERYTHING: &str = r#"(
     ],
 )"#;
 
+/// As disks were before GPT.
+const ON_MBR: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [(device: "/dev/{{ disk }}", table: msdos, boot: auto, partitions: [
+        (size: "32MiB", use: swap),
+        (size: "rest", use: filesystem(type: ext4, mount: "/")),
+    ])],
+)"#;
+
 #[test]
 fn the_disk_is_as_the_plan_says() {
     let Some(ready) = ready() else { return };
@@ -45,7 +56,7 @@ fn the_disk_is_as_the_plan_says() {
     let plan = site.plan(EVERYTHING);
     let mut events = Vec::new();
     let receipt = site.execute(&plan, &mut events).unwrap();
-    assert_eq!(receipt.steps.len(), plan.steps.len() + 2, "with preflight and finish");
+    assert_eq!(receipt.steps.len(), plan.steps.len() + 3, "with role, preflight and finish");
     assert_eq!(site.mounts(), "", "nothing stays mounted");
 
     check_table(&site);
@@ -91,6 +102,19 @@ fn the_disk_is_as_the_plan_says() {
     assert!(configuration.contains(&format!("root=UUID={}", plan.root)), "{configuration}");
 
     check_events(&plan.secrets, &events);
+}
+
+#[test]
+fn an_mbr_has_an_active_partition() {
+    let Some(ready) = ready() else { return };
+    let site = Site::new(ready, 200);
+    let plan = site.plan(ON_MBR);
+    site.execute(&plan, &mut Vec::new()).unwrap();
+    let json = site.tool("sfdisk", &["--json", site.disk()]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let table = &json["partitiontable"];
+    let active = |position: usize| table["partitions"][position]["bootable"] == true;
+    assert_eq!((&table["label"], active(0), active(1)), (&"dos".into(), false, true), "{json}");
 }
 
 /// What other tools read from the table.
@@ -194,6 +218,27 @@ fn after_a_failure_nothing_boots_and_nothing_is_mounted() {
     );
 }
 
+/// A disk whose sectors fail, here for want of room below it: what programs wrote without an
+/// error is not on it.
+#[test]
+fn a_disk_that_does_not_keep_what_is_written_is_not_installed() {
+    let Some(ready) = ready() else { return };
+    let site = Site::on_thin_disk(ready, 200, 24);
+    site.fill_role(40);
+    let configure = r#"(
+        role: (name: "mysql", version: "D12-F.1.0.0"),
+        hostname: "{{ hostname }}",
+        disks: [(device: "/dev/{{ disk }}", table: gpt, boot: auto, partitions: [
+            (size: "rest", use: filesystem(type: ext4, mount: "/", mkfs_options: ["-O", "^has_journal"])),
+        ])],
+    )"#;
+    let failure = site.execute(&site.plan(configure), &mut Vec::new()).unwrap_err();
+    assert_ne!(failure.disks, DiskState::Untouched, "{failure}");
+    let text = agent::chain(&failure);
+    assert!(text.contains("Input/output error") || text.contains("No space left"), "{text}");
+    assert_eq!(site.mounts(), "");
+}
+
 #[test]
 fn what_cannot_be_done_writes_nothing() {
     let Some(ready) = ready() else { return };
@@ -224,6 +269,25 @@ fn what_cannot_be_done_writes_nothing() {
     check_refusal(&site, &good, "is mounted at");
 }
 
+#[test]
+fn a_role_that_would_not_boot_writes_nothing() {
+    let Some(ready) = ready() else { return };
+    let site = Site::new(ready, 200);
+    site.tool("mkfs.ext4", &["-q", "-F", site.disk()]);
+    let (before, good) = (site.checksum(), site.plan(ON_MBR));
+    for (gone, reason) in [
+        ("boot/vmlinuz-6.1.0", "has no kernel (/boot/vmlinuz-*"),
+        ("usr/lib/grub/i386-pc/modinfo.sh", "has no GRUB for BIOS (/usr/lib/grub/i386-pc, package"),
+        ("usr/sbin/grub-install", "has no grub-install (package"),
+    ] {
+        let back = site.without(gone);
+        check_refusal(&site, &good, reason);
+        assert_eq!(site.checksum(), before, "{reason}");
+        back();
+    }
+    site.execute(&good, &mut Vec::new()).unwrap();
+}
+
 #[track_caller]
 fn check_refusal(site: &Site, plan: &specs::plan::Plan, reason: &str) {
     let failure = site.execute(plan, &mut Vec::new()).unwrap_err();
@@ -231,4 +295,52 @@ fn check_refusal(site: &Site, plan: &specs::plan::Plan, reason: &str) {
     assert!(matches!(*failure.error, StepError::Preflight(_)), "{failure:?}");
     let text = agent::chain(&failure);
     assert!(text.contains(reason), "`{reason}` is not in: {text}");
+}
+
+/// One partition, and a tree that comes over HTTP.
+const SMALL: &str = r#"(
+    role: (name: "mysql", version: "D12-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [(device: "/dev/{{ disk }}", table: gpt, boot: auto, partitions: [
+        (label: "root", size: "rest", use: filesystem(type: ext4, mount: "/")),
+    ])],
+)"#;
+
+#[test]
+fn a_tree_may_come_over_http() {
+    let Some(ready) = ready() else { return };
+    let mut site = Site::new(ready, 300);
+    let server = web_server::WebServer::start();
+    site.use_archives(server.port);
+    let archive = site.packed_role();
+    let plan = site.plan(SMALL);
+    let (place, before) = ("/install/D12-F.1.0.0/mysql-D12-F.1.0.0.edeploy", site.checksum());
+
+    // No checksum to verify it with: nothing is begun.
+    server.put(place, archive.clone());
+    let failure = site.execute(&plan, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.disks, DiskState::Untouched, "{failure}");
+    assert_eq!(site.checksum(), before);
+
+    // Not what the list says: the disk is cleared, and the boot loader never came.
+    server.put_archive(place, &archive);
+    server.put(place, [&archive[..], b"more"].concat());
+    let mut events = Vec::new();
+    let failure = site.execute(&plan, &mut events).unwrap_err();
+    let text = agent::chain(&failure);
+    assert_eq!((failure.disks, failure.step.as_str()), (DiskState::Cleared, "tree"), "{text}");
+
+    server.put_archive(place, &archive);
+    let mut events = Vec::new();
+    site.execute(&plan, &mut events).unwrap();
+    let total = Some(archive.len() as u64);
+    let whole = |event: &Event| matches!(event, Event::Progress { done, total: of, .. } if Some(*done) == total && *of == total);
+    assert!(events.iter().any(whole), "{events:?}");
+    let tree = site.mount_partition(2);
+    assert_eq!(fs::metadata(tree.join("etc/owned")).unwrap().uid(), 4242, "owners by number");
+    assert_eq!(fs::read_to_string(tree.join("etc/hostname")).unwrap(), "host03\n");
+    assert_eq!(
+        fs::read_to_string(tree.join("boot/grub/install")).unwrap(),
+        format!("--target=i386-pc {}\n", site.disk())
+    );
 }

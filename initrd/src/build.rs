@@ -11,6 +11,7 @@ use crate::archive::{Compression, compress_cpio, make_squashfs, squashfs_options
 use crate::cpio::{Archive, Entry};
 use crate::manifest::{Manifest, Part};
 use crate::modules::{INDICES, ModuleTree};
+use crate::own_group;
 use crate::packages::Request;
 use crate::root::{Content, Root};
 
@@ -154,6 +155,34 @@ pub fn build_group(options: &BuildOptions, name: &str, out: &Path) -> anyhow::Re
             );
         }
     };
+    write_group(name, items, out)
+}
+
+/// Builds `NAME.cpio` in `out` of a folder of the administrator's; returns a line with its size.
+pub fn build_own_group(
+    options: &BuildOptions,
+    name: &str,
+    folder: &Path,
+    out: &Path,
+) -> anyhow::Result<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain);
+    anyhow::ensure!(is_name, "`{name}` is not a name of a group: use letters, digits, `-`, `_`");
+    let taken = options.manifest.groups.iter().any(|group| group.name == name);
+    anyhow::ensure!(
+        !taken,
+        "the manifest has a group `{name}` already; give this one another name"
+    );
+    let tree = unpack_base(options)?;
+    let modules = ModuleTree::read(&tree)?;
+    let base = base_root(&options.manifest, &tree, &modules)?;
+    let mut items = own_group::read_folder(folder)?;
+    own_group::add_libraries(&mut items, &base, &tree)?;
+    write_group(name, items.into_iter().collect(), out)
+}
+
+/// Packs what a group has below `/groups`, where the agent looks for it.
+fn write_group(name: &str, items: Vec<(String, Content)>, out: &Path) -> anyhow::Result<String> {
     let mut archive = Archive::default();
     let mut unpacked = 0;
     for (path, content) in items {

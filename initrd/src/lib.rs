@@ -16,12 +16,13 @@ mod cpio;
 mod libraries;
 mod manifest;
 mod modules;
+mod own_group;
 mod packages;
 pub mod role;
 mod root;
 
 pub use archive::Compression;
-pub use build::{BuildOptions, build, build_group, contents};
+pub use build::{BuildOptions, build, build_group, build_own_group, contents};
 pub use command::CommandError;
 pub use libraries::LibraryError;
 pub use manifest::{Manifest, ManifestError, Part};

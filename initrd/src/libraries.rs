@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use goblin::elf::Elf;
 
 /// Where the loader of Debian looks without being told, after run paths.
-const DEFAULT_FOLDERS: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
+pub(crate) const DEFAULT_FOLDERS: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
 
 /// Why libraries could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,17 @@ pub(crate) fn needed_by(tree: &Path, path: &str) -> Result<BTreeSet<String>, Lib
     }
     found.extend(elf.interpreter.map(below_usr));
     Ok(found)
+}
+
+/// The names of the libraries and of the loader that a program asks for; none of what is no program.
+pub(crate) fn names_needed(path: &str, bytes: &[u8]) -> Result<Vec<String>, LibraryError> {
+    if !bytes.starts_with(b"\x7fELF") {
+        return Ok(Vec::new());
+    }
+    let elf = Elf::parse(bytes)
+        .map_err(|source| LibraryError::Damaged { path: PathBuf::from(path), source })?;
+    let loader = elf.interpreter.and_then(|path| path.rsplit('/').next());
+    Ok(elf.libraries.iter().copied().chain(loader).map(str::to_owned).collect())
 }
 
 /// The path without its leading slash, `/lib` and the like as the parts of `/usr` that they are.

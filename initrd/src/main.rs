@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use mkinitrd::{BuildOptions, Manifest, build, build_group, contents};
+use mkinitrd::{BuildOptions, Manifest, build, build_group, build_own_group, contents};
 
 /// Builds the kernel and the initrd that machines boot over the network, from Debian packages.
 ///
@@ -47,10 +47,21 @@ enum Command {
     /// Prints what is in the initrd: size, path and the reason, biggest first.
     Manifest,
     /// Builds OUT/NAME.cpio for each optional group, to be appended to initrd.pxe.
+    #[command(
+        after_help = "Examples:\n  mkinitrd group infiniband firmware-bnx2x --out /srv/tftp\n  \
+                            dpkg-deb -x ssacli_6.30_amd64.deb /tmp/ssacli\n  \
+                            mkinitrd group ssacli --files /tmp/ssacli --out /srv/tftp\n\n\
+                            The boot loader appends them: INITRD initrd.pxe,infiniband.cpio,ssacli.cpio"
+    )]
     Group {
-        /// A group of the manifest (`infiniband`, `fibre-channel`), or a firmware package by name.
+        /// A group of the manifest (`infiniband`, `fibre-channel`), or a firmware package by name;
+        /// with --files the name of the group that is made.
         #[arg(required = true)]
         names: Vec<String>,
+        /// A folder whose files the group is made of, as they shall lie below /: a RAID vendor's
+        /// unpacked package, for example. The libraries of its programs come along.
+        #[arg(long, value_name = "DIR")]
+        files: Option<PathBuf>,
         /// The folder to write to.
         #[arg(long)]
         out: PathBuf,
@@ -89,7 +100,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             print!("{}", build(&options, &agent, &out, compression)?);
         }
         Command::Manifest => print!("{}", contents(&options)?),
-        Command::Group { names, out } => {
+        Command::Group { names, files: Some(folder), out } => {
+            let [name] = names.as_slice() else {
+                anyhow::bail!("--files makes one group: give one name")
+            };
+            println!("{}", build_own_group(&options, name, &folder, &out)?);
+        }
+        Command::Group { names, files: None, out } => {
             for name in names {
                 println!("{}", build_group(&options, &name, &out)?);
             }

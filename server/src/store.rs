@@ -30,7 +30,7 @@ use specs::machine::Seconds;
 use specs::units::Token;
 
 use self::engine::Engine;
-use self::lock::Lock;
+use self::lock::{Lock, LockGuard};
 use self::sources::Sources;
 use crate::settings::Section;
 
@@ -219,6 +219,17 @@ impl Store {
         self.with_engine(&mut inner, |engine| Ok(look(engine.world())))
     }
 
+    /// Looks at the world with the files as they stand: what people edited by hand is not held
+    /// against the machines yet, and nothing is changed.
+    pub fn look_unsettled<T>(&self, look: impl FnOnce(&World) -> T) -> Result<T, StoreError> {
+        let mut inner = locked(&self.inner);
+        let held = self.hold(&mut inner.locks)?;
+        let (engine, _) = Engine::read(&self.section)?;
+        let seen = look(engine.world());
+        drop(held);
+        Ok(seen)
+    }
+
     /// Brings the readable files up to date, now: when this returns, they hold everything that
     /// was decided before it was called.
     pub fn sync(&self) -> Result<(), StoreError> {
@@ -319,16 +330,8 @@ impl Store {
         inner: &mut Inner,
         work: impl FnOnce(&mut Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let known_path = self.section.lock_file.clone();
-        let own_path = self.section.private_dir().join("store.lock");
-        let open = |path: &Path| Lock::open(path).map_err(|source| lock_failed(path, source));
         let Inner { locks, engine } = inner;
-        let locks = match locks {
-            Some(locks) => locks,
-            None => locks.insert(Locks { known: open(&known_path)?, own: open(&own_path)? }),
-        };
-        let known = locks.known.acquire().map_err(|source| lock_failed(&known_path, source))?;
-        let own = locks.own.acquire().map_err(|source| lock_failed(&own_path, source))?;
+        let held = self.hold(locks)?;
         let mut current = match engine.take() {
             Some(mut current) => {
                 current.refresh()?;
@@ -341,8 +344,25 @@ impl Store {
         current.commit(now())?;
         self.behind.store(current.is_behind(), Ordering::SeqCst);
         *engine = Some(current);
-        drop((own, known));
+        drop(held);
         Ok(result)
+    }
+
+    /// Takes the locks, the own one last, to be given up first.
+    fn hold<'a>(
+        &self,
+        locks: &'a mut Option<Locks>,
+    ) -> Result<(LockGuard<'a>, LockGuard<'a>), StoreError> {
+        let known_path = self.section.lock_file.clone();
+        let own_path = self.section.private_dir().join("store.lock");
+        let open = |path: &Path| Lock::open(path).map_err(|source| lock_failed(path, source));
+        let locks = match locks {
+            Some(locks) => locks,
+            None => locks.insert(Locks { known: open(&known_path)?, own: open(&own_path)? }),
+        };
+        let known = locks.known.acquire().map_err(|source| lock_failed(&known_path, source))?;
+        let own = locks.own.acquire().map_err(|source| lock_failed(&own_path, source))?;
+        Ok((own, known))
     }
 }
 

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::configure::Configure;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::Diagnostic;
 use crate::lang::Spec;
+use crate::literal;
 use crate::units::Name;
 use crate::value::Variables;
 
@@ -123,12 +124,5 @@ pub(crate) fn cmdb_keys(spec: &Spec, variables: &Variables) -> Variables {
 
 /// The text of a file, or where it stops being UTF-8.
 pub(crate) fn text_of<'a>(file: &File, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let text = String::from_utf8_lossy(bytes);
-        let span = Span { start: error.valid_up_to(), end: error.valid_up_to() + 1 };
-        let name = file.to_string();
-        let finding =
-            Diagnostic::error("file-encoding", &name, &text, span, "this byte is not UTF-8");
-        vec![finding.with_help("convert the file, for example with `iconv -f latin1 -t utf-8`")]
-    })
+    literal::text_of(&file.to_string(), bytes).map_err(|finding| vec![finding])
 }

@@ -3,28 +3,69 @@
 //! Every file is read on its own first, and what its reader finds wrong is passed on. Then the
 //! files are held against each other: missing ones, variables that nobody binds, counts that
 //! the CMDB cannot serve, addresses given twice, profiles that are never reached. Whether the
-//! marks `used` agree with the machines is [`crate::fleet::World::reconcile`], as it needs
+//! marks `used` agree with the machines is [`crate::fleet::World::check_marks`], as it needs
 //! their records.
 
 mod entries;
 mod order;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{File, lookup_keys};
-use crate::cmdb::{Cmdb, USED};
-use crate::configure::{Configure, places, template};
-use crate::diagnostic::{Diagnostic, Severity, Span};
+use crate::cmdb::Cmdb;
+use crate::configure::Configure;
+use crate::diagnostic::{Code, Diagnostic, Severity, Span};
 use crate::lang::Spec;
-use crate::literal::{Document, Node};
+use crate::literal::{Document, Node, text_of};
 use crate::state::{Count, State};
 use crate::units::Name;
 
-/// What every machine's variables hold beside those of its match.
-const ALWAYS_BOUND: &str = "edeploy_profile";
+/// The files of a CONFIGDIR, by file name. Those that are none of its files are no matter.
+pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The texts of a CONFIGDIR, by file name.
-pub type Texts = BTreeMap<String, String>;
+/// Their texts.
+type Texts = BTreeMap<String, String>;
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// By file, in the order of `state`, then by place.
+    pub findings: Vec<Diagnostic>,
+    /// How many profiles `state` names.
+    pub profiles: usize,
+    /// How many CMDB entries they have.
+    pub entries: usize,
+}
+
+impl Report {
+    /// Whether any of the findings stops a file from being used.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// One line: `2 errors, 1 warning in 3 profiles with 12 CMDB entries`.
+    pub fn summary(&self) -> String {
+        let errors = self.findings.iter().filter(|it| it.severity == Severity::Error).count();
+        let counted = |count: usize, one: &str, several: &str| {
+            format!("{count} {}", if count == 1 { one } else { several })
+        };
+        let warnings = self.findings.len() - errors;
+        let found = match (errors, warnings) {
+            (0, 0) => "nothing to mend".to_owned(),
+            (0, _) => counted(warnings, "warning", "warnings"),
+            (_, 0) => counted(errors, "error", "errors"),
+            _ => format!(
+                "{}, {}",
+                counted(errors, "error", "errors"),
+                counted(warnings, "warning", "warnings")
+            ),
+        };
+        let profiles = counted(self.profiles, "profile", "profiles");
+        let entries = counted(self.entries, "CMDB entry", "CMDB entries");
+        format!("{found} in {profiles} with {entries}")
+    }
+}
 
 /// A profile whose files were read, as far as they can be.
 struct Profile<'a> {
@@ -38,53 +79,63 @@ struct Profile<'a> {
     texts: &'a Texts,
 }
 
-/// Everything that is wrong with these files: by file, in the order of `state`, then by place.
-pub fn check(texts: &Texts) -> Vec<Diagnostic> {
-    let state_file = File::State.to_string();
-    let Some(text) = texts.get(&state_file) else {
-        let message = "there is no `state`: no profile is ever tried";
-        let finding =
-            Diagnostic::error("check-missing-file", &state_file, "", Span::default(), message);
-        return vec![finding.with_help("write one, for example `[(\"vm\", 4)]`")];
-    };
-    let (state, document) =
-        match (State::parse(&state_file, text), Document::parse(&state_file, text)) {
-            (Ok(state), Ok(document)) => (state, document),
-            (Err(findings), _) => return findings,
-            (_, Err(finding)) => return vec![finding],
-        };
-    let mut findings = Vec::new();
-    let lines = document.root().items().unwrap_or_default();
-    let profiles: Vec<Profile<'_>> = state
-        .profiles()
-        .zip(lines)
-        .map(|((name, count), line)| read(name, count, line, texts, &mut findings))
+/// Everything that is wrong with these files.
+pub fn check(files: &Files) -> Report {
+    let mut report = Report::default();
+    let findings = &mut report.findings;
+    // What is read as text below may lack a character; that is told once.
+    let texts: Texts = files
+        .iter()
+        .map(|(name, bytes)| (name.clone(), String::from_utf8_lossy(bytes).into_owned()))
         .collect();
-    for profile in &profiles {
-        missing_files(profile, &document, &mut findings);
-        variables(profile, &mut findings);
-        if let (Some(cmdb), Count::Left(left)) = (&profile.cmdb, profile.count)
-            && usize::try_from(left).is_ok_and(|left| left > cmdb.free() && !cmdb.is_empty())
-        {
-            let message = format!(
-                "{left} machines of {} are wanted, and {} of the {} entries of its CMDB are free",
-                profile.name,
-                cmdb.free(),
-                cmdb.len()
-            );
-            let finding = document.warning("check-count", profile.span, message);
-            findings.push(finding.with_help("add entries, or lower the count"));
+    let listed = state(&texts, findings);
+    let (profiles, document) = match &listed {
+        Some((state, document)) => {
+            let lines = document.root().items().unwrap_or_default();
+            let profiles: Vec<Profile<'_>> = state
+                .profiles()
+                .zip(lines)
+                .map(|((name, count), line)| read(name, count, line, &texts, findings))
+                .collect();
+            (profiles, document)
         }
+        // Nobody knows the profiles; the files can be read all the same.
+        None => {
+            findings.extend(files.keys().flat_map(|file| mistakes(file, &texts[file])));
+            encodings(files, &[], findings);
+            return report;
+        }
+    };
+    for profile in &profiles {
+        missing_files(profile, document, findings);
+        variables::check(profile, findings);
+        counts(profile, document, findings);
     }
-    unlisted_files(&profiles, texts, &mut findings);
-    entries::check(&profiles, &mut findings);
-    order::check(&profiles, &document, &mut findings);
-    findings
+    unlisted_files(&profiles, &texts, findings);
+    entries::check(&profiles, findings);
+    order::check(&profiles, document, findings);
+    encodings(files, &profiles, findings);
+    report.profiles = profiles.len();
+    report.entries = profiles.iter().filter_map(|it| it.cmdb.as_ref()).map(Cmdb::len).sum();
+    report
 }
 
-/// Whether any of the findings stops a file from being used.
-pub fn has_errors(findings: &[Diagnostic]) -> bool {
-    findings.iter().any(|finding| finding.severity == Severity::Error)
+/// Reads `state`; `None` when there is none that can be understood.
+fn state(texts: &Texts, findings: &mut Vec<Diagnostic>) -> Option<(State, Document)> {
+    let file = File::State.to_string();
+    let Some(text) = texts.get(&file) else {
+        let message = "there is no `state`: no profile is ever tried";
+        let span = Span::default();
+        let finding = Diagnostic::error(Code::CheckMissingFile, &file, "", span, message);
+        findings.push(finding.with_help("write one, for example `[(\"vm\", 4)]`"));
+        return None;
+    };
+    match (State::parse(&file, text), Document::parse(&file, text)) {
+        (Ok(state), Ok(document)) => return Some((state, document)),
+        (Err(more), _) => findings.extend(more),
+        (_, Err(finding)) => findings.push(finding),
+    }
+    None
 }
 
 fn read<'a>(
@@ -121,7 +172,8 @@ fn missing_files(profile: &Profile<'_>, state: &Document, findings: &mut Vec<Dia
     for (file, consequence) in consequences {
         if !profile.texts.contains_key(&file.to_string()) {
             let message = format!("there is no {file}: {consequence}");
-            findings.push(state.error("check-missing-file", profile.span, message));
+            let finding = state.error(Code::CheckMissingFile, profile.span, message);
+            findings.push(finding.with_help(format!("write it, or take {name} out of `state`")));
         }
     }
     let scripts = profile.configure.iter().flat_map(Configure::scripts);
@@ -131,23 +183,44 @@ fn missing_files(profile: &Profile<'_>, state: &Document, findings: &mut Vec<Dia
         let start = text.find(script).unwrap_or(0);
         let span = Span { start, end: start + script.len() };
         let message = format!("there is no script {script}: machines that fit are refused");
-        findings.push(Diagnostic::error("check-missing-file", &file, text, span, message));
+        let finding = Diagnostic::error(Code::CheckMissingFile, &file, text, span, message);
+        findings.push(finding.with_help(format!("put it beside {file}")));
     }
+}
+
+/// More machines are wanted than the CMDB can serve.
+fn counts(profile: &Profile<'_>, state: &Document, findings: &mut Vec<Diagnostic>) {
+    let (Some(cmdb), Count::Left(left)) = (&profile.cmdb, profile.count) else { return };
+    if cmdb.is_empty() || usize::try_from(left).is_ok_and(|left| left <= cmdb.free()) || left < 0 {
+        return;
+    }
+    let message = format!(
+        "{left} machines of {} are wanted, and {} of the {} entries of its CMDB are free",
+        profile.name,
+        cmdb.free(),
+        cmdb.len()
+    );
+    let finding = state.warning(Code::CheckCount, profile.span, message);
+    findings.push(finding.with_help("add entries, or lower the count"));
 }
 
 fn unlisted_files(profiles: &[Profile<'_>], texts: &Texts, findings: &mut Vec<Diagnostic>) {
     for (file, text) in texts {
-        let profile = [".specs", ".cmdb", ".configure"].iter().find_map(|it| file.strip_suffix(it));
-        if let Some(profile) = profile
+        if let Some(profile) = profile_of(file)
             && !profiles.iter().any(|known| known.name.as_str() == profile)
         {
             let message = format!("`state` does not name {profile}: this file is never used");
             let span = Span { start: 0, end: text.find('\n').unwrap_or(text.len()) };
-            let finding = Diagnostic::warning("check-unlisted", file, text, span, message);
+            let finding = Diagnostic::warning(Code::CheckUnlisted, file, text, span, message);
             findings.push(finding.with_help(format!("add `(\"{profile}\", 0)` to `state`")));
             findings.extend(mistakes(file, text));
         }
     }
+}
+
+/// The profile that a file belongs to, by its name.
+fn profile_of(file: &str) -> Option<&str> {
+    [".specs", ".cmdb", ".configure"].iter().find_map(|ending| file.strip_suffix(ending))
 }
 
 /// What the reader of such a file says of it on its own.
@@ -160,51 +233,19 @@ fn mistakes(file: &str, text: &str) -> Vec<Diagnostic> {
     }
 }
 
-/// Variables that templates use and nobody binds, and those that are bound for nobody.
-fn variables(profile: &Profile<'_>, findings: &mut Vec<Diagnostic>) {
-    let (Some(spec), Some(configure)) = (&profile.spec, &profile.configure) else { return };
-    let used = configure.variables();
-    let mut bound: BTreeSet<String> =
-        spec.variables().into_iter().map(|(name, _)| template::identifier(name)).collect();
-    bound.insert(ALWAYS_BOUND.to_owned());
-    if let Some(cmdb) = profile.cmdb.as_ref().filter(|cmdb| !cmdb.is_empty()) {
-        bound.insert(USED.to_owned());
-        for entry in cmdb.entries() {
-            bound.extend(entry.fields.iter().map(|field| template::identifier(&field.key)));
-        }
-    }
-    let file = File::Configure(profile.name.clone()).to_string();
-    for (name, places_of_name) in used.iter().filter(|(name, _)| !bound.contains(*name)) {
-        for at in places_of_name {
-            let text = &profile.texts[&file];
-            let span = places::span(text, (at.line, at.column));
-            let message = format!("nothing binds `{name}`: {} refuses machines", profile.name);
-            let help = format!("bind `${name}` in the specs, or add `{name}` to the CMDB entries");
-            let finding = Diagnostic::error("check-unbound", &file, text, span, message);
-            findings.push(finding.with_help(help));
-        }
-    }
-    let text_of_spec = &profile.texts[&File::Specs(profile.name.clone()).to_string()];
-    let items: BTreeSet<&str> = configure
-        .machine
-        .disks
+/// Files that are no text: the server refuses them.
+fn encodings(files: &Files, profiles: &[Profile<'_>], findings: &mut Vec<Diagnostic>) {
+    let scripts: BTreeSet<&str> = profiles
         .iter()
-        .filter_map(|disk| disk.each.as_ref())
-        .flatten()
-        .map(String::as_str)
+        .filter_map(|profile| profile.configure.as_ref())
+        .flat_map(Configure::scripts)
         .collect();
-    for (name, cmdb) in spec.variables() {
-        let columns = spec.lines.iter().flat_map(|line| &line.columns);
-        let mut places_of_name = columns
-            .filter(|column| column.variable.as_ref().is_some_and(|it| it.name == name))
-            .map(|column| column.span);
-        let (first, again) = (places_of_name.next(), places_of_name.next());
-        let in_use = used.contains_key(&template::identifier(name)) || items.contains(name);
-        if let (Some(span), None, false, false) = (first, again, in_use, cmdb) {
-            let message = format!("`${name}` is bound, and nothing uses it");
-            let finding =
-                Diagnostic::warning("check-unused", &spec.file, text_of_spec, span, message);
-            findings.push(finding.with_help("it is still stored in the CMDB entry of a machine"));
+    let state = File::State.to_string();
+    for (file, bytes) in files {
+        let is_read =
+            *file == state || profile_of(file).is_some() || scripts.contains(file.as_str());
+        if is_read {
+            findings.extend(text_of(file, bytes).err());
         }
     }
 }

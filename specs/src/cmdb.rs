@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Kind, Node, Style, each_item};
 use crate::value::{Value, Variables};
 use generate::{GenerateError, Generator};
@@ -102,7 +102,7 @@ impl Cmdb {
             _ => {
                 let message = format!("a CMDB is a list of entries, not {}", root.describe());
                 let finding = document
-                    .error("cmdb-shape", root.span, message)
+                    .error(Code::CmdbShape, root.span, message)
                     .with_help("write `[{\"ip\": \"10.0.0.1\"}]` or `generate({…})`");
                 Err(vec![finding])
             }
@@ -132,9 +132,21 @@ impl Cmdb {
 
     fn mark_all(&mut self) {
         let mut marks = Marks::default();
-        for (position, entry) in self.entries().enumerate() {
-            let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
-            marks.add(position, entry.is_used(), hash);
+        match &self.source {
+            // No entry is made: only the values that entries are looked up by.
+            Source::Generated { generator, .. } => {
+                let used = generator.has(USED);
+                for position in 0..generator.len() {
+                    let text = |key: &str| generator.value(position, key).map(|it| it.as_text());
+                    marks.add(position, used, hash(&self.keys, text));
+                }
+            }
+            Source::List { .. } => {
+                for (position, entry) in self.entries().enumerate() {
+                    let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
+                    marks.add(position, entry.is_used(), hash);
+                }
+            }
         }
         self.keep(marks);
     }
@@ -196,6 +208,18 @@ impl Cmdb {
             (Source::List { text, places }, None) => Some(&text[places.get(position)?.clone()]),
             (Source::Generated { .. }, None) => None,
         }
+    }
+
+    /// A finding about the entry at a position, at its place in the file as it was read.
+    pub fn warning(&self, code: Code, position: usize, message: String) -> Diagnostic {
+        let (text, span) = match &self.source {
+            Source::List { text, places } => {
+                let place = places.get(position).cloned().unwrap_or_default();
+                (text, Span { start: place.start, end: place.end })
+            }
+            Source::Generated { text, call, .. } => (text, *call),
+        };
+        Diagnostic::warning(code, &self.file, text, span, message)
     }
 
     /// Replaces the entry at a position. It is written as `text` when that is given and says
@@ -368,7 +392,7 @@ fn generator(document: &Document, template: &Node) -> Result<Generator, Diagnost
         let nodes = template.entries().unwrap_or_default();
         let blamed = error.index().and_then(|index| nodes.get(index));
         let span = blamed.map_or(template.span, |entry| entry.value.span);
-        document.error("cmdb-generate", span, error.to_string())
+        document.error(Code::CmdbGenerate, span, error.to_string()).with_help(error.help())
     })
 }
 
@@ -380,7 +404,7 @@ fn findings_of_entries(document: &Document, items: &[Node]) -> Vec<Diagnostic> {
             let message = format!("an entry is a mapping, not {}", item.describe());
             findings.push(
                 document
-                    .error("cmdb-shape", item.span, message)
+                    .error(Code::CmdbShape, item.span, message)
                     .with_help("write `{\"ip\": \"10.0.0.1\", \"hostname\": \"host01\"}`"),
             );
             continue;
@@ -393,7 +417,7 @@ fn findings_of_entries(document: &Document, items: &[Node]) -> Vec<Diagnostic> {
             );
             findings.push(
                 document
-                    .error("cmdb-nested", field.value.span, message)
+                    .error(Code::CmdbNested, field.value.span, message)
                     .with_help("give each of the inner keys a name of its own in the entry"),
             );
         }

@@ -16,8 +16,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::diagnostic::Diagnostic;
-use crate::wire::ron_options;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::dialect::ron_options;
 use places::Places;
 pub use places::is_python;
 
@@ -293,7 +293,7 @@ impl Configure {
             .iter()
             .map(|problem| {
                 let span = places::span(text, problem.place);
-                Diagnostic::error("configure-value", file, text, span, &problem.what)
+                Diagnostic::error(Code::ConfigureValue, file, text, span, &problem.what)
                     .with_help(&problem.help)
             })
             .collect();
@@ -310,11 +310,11 @@ impl Configure {
         for (place, string) in scan.places.strings() {
             if let Err(error) = template::check(string) {
                 let span = places::span(text, place);
-                let finding = Diagnostic::error("template", file, text, span, error.to_string());
-                findings.push(match error.help() {
-                    Some(help) => finding.with_help(help),
-                    None => finding,
-                });
+                let finding =
+                    Diagnostic::error(Code::Template, file, text, span, error.to_string());
+                let help = error.help();
+                let help = help.unwrap_or_else(|| "a variable is written `{{ name }}`".to_owned());
+                findings.push(finding.with_help(help));
             }
         }
         match machine {
@@ -359,7 +359,7 @@ fn python_script(file: &str, text: &str) -> Diagnostic {
     let message =
         format!("{file} is a Python script of the original: edeploy-server import DIR OUT");
     let start = places::span(text, (1, 1));
-    Diagnostic::error("configure-python", file, text, start, message)
+    Diagnostic::error(Code::ConfigurePython, file, text, start, message)
         .with_help("the import converts what it can and lists the rest")
 }
 
@@ -368,8 +368,10 @@ fn syntax_error(file: &str, text: &str, error: &ron::error::SpannedError) -> Dia
     use ron::Error;
     let help = match &error.code {
         Error::NoSuchStructField { expected, found, .. }
-        | Error::NoSuchEnumVariant { expected, found, .. } => Some(did_you_mean(found, expected)),
-        _ => None,
+        | Error::NoSuchEnumVariant { expected, found, .. } => did_you_mean(found, expected),
+        Error::MissingStructField { field, .. } => format!("add `{field}: …` before this place"),
+        Error::ExpectedString => "a text stands in double quotes".to_owned(),
+        _ => "specs/README.md shows a configure file that can be read".to_owned(),
     };
     let what = match &error.code {
         Error::NoSuchStructField { found, .. } => format!("there is no field `{found}` here"),
@@ -382,11 +384,7 @@ fn syntax_error(file: &str, text: &str, error: &ron::error::SpannedError) -> Dia
         }
     };
     let span = places::span(text, (error.span.start.line, error.span.start.col));
-    let finding = Diagnostic::error("configure-syntax", file, text, span, what);
-    match help {
-        Some(help) => finding.with_help(help),
-        None => finding,
-    }
+    Diagnostic::error(Code::ConfigureSyntax, file, text, span, what).with_help(help)
 }
 
 /// The nearest of the possible words when one is near, all of them otherwise.

@@ -4,10 +4,13 @@
 //! or a state file looks the same on a console, in a log, in `--json` and in a refusal. It is
 //! not for errors without a place; those are the `Error` enums of their modules.
 
-use std::borrow::Cow;
+mod code;
+
 use std::fmt;
 
 use serde::Serialize;
+
+pub use code::Code;
 
 /// A range of bytes in the text of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
@@ -38,8 +41,8 @@ pub enum Severity {
 /// A finding with its place. `Display` renders it with the source line and a caret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Diagnostic {
-    /// Stable name of the kind of finding, for example `literal-syntax`.
-    pub code: Cow<'static, str>,
+    /// The kind of finding.
+    pub code: Code,
     /// Error or warning.
     pub severity: Severity,
     /// The file as its reader was told to call it.
@@ -68,7 +71,7 @@ const SHOWN_COLUMNS: usize = 160;
 impl Diagnostic {
     /// An error at `span` of `text`, which is the whole text of `file`.
     pub fn error(
-        code: &'static str,
+        code: Code,
         file: &str,
         text: &str,
         span: Span,
@@ -79,7 +82,7 @@ impl Diagnostic {
 
     /// A warning at `span` of `text`, which is the whole text of `file`.
     pub fn warning(
-        code: &'static str,
+        code: Code,
         file: &str,
         text: &str,
         span: Span,
@@ -95,13 +98,20 @@ impl Diagnostic {
         self
     }
 
+    /// The same finding, shown in the text that the one it was made from stands for.
+    pub(crate) fn in_text(self, text: &str) -> Diagnostic {
+        let shown =
+            Diagnostic::new(self.code, self.severity, &self.file, text, self.span, self.message);
+        Diagnostic { help: self.help, ..shown }
+    }
+
     /// One line without the source: `vm.specs:3:7: unknown function`.
     pub fn one_line(&self) -> String {
         format!("{}:{}:{}: {}", self.file, self.line, self.column, self.message)
     }
 
     fn new(
-        code: &'static str,
+        code: Code,
         severity: Severity,
         file: &str,
         text: &str,
@@ -119,7 +129,7 @@ impl Diagnostic {
         let caret = (lead, width.max(1));
         let (excerpt, caret) = window(&excerpt, caret);
         Diagnostic {
-            code: Cow::Borrowed(code),
+            code,
             severity,
             file: file.to_owned(),
             line: text[..start].matches('\n').count() + 1,
@@ -180,7 +190,7 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{severity}[{}]: {}", self.code, self.message)?;
         writeln!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
         writeln!(f, "{margin} |")?;
-        writeln!(f, "{number} | {}", self.excerpt)?;
+        writeln!(f, "{}", format!("{number} | {}", self.excerpt).trim_end())?;
         write!(f, "{margin} | {}{}", " ".repeat(lead), "^".repeat(width))?;
         if let Some(help) = &self.help {
             write!(f, "\n{margin} = help: {help}")?;
@@ -199,7 +209,7 @@ mod tests {
     fn check(text: &str, marked: &str, expected: Expect) {
         let start = text.find(marked).expect("the marked text stands in the text");
         let span = Span { start, end: start + marked.len() };
-        let finding = Diagnostic::error("some-code", "vm.specs", text, span, "this is wrong")
+        let finding = Diagnostic::error(Code::SpecShape, "vm.specs", text, span, "this is wrong")
             .with_help("write something else");
         expected.assert_eq(&format!("{finding}\n"));
     }
@@ -210,7 +220,7 @@ mod tests {
             "[\n    ('a', 'b'),\n]\n",
             "'b'",
             expect![[r#"
-                error[some-code]: this is wrong
+                error[spec-shape]: this is wrong
                  --> vm.specs:2:11
                   |
                 2 |     ('a', 'b'),
@@ -226,7 +236,7 @@ mod tests {
             "\t'é\u{7}', 'b'\r\n",
             "'b'",
             expect![[r#"
-                error[some-code]: this is wrong
+                error[spec-shape]: this is wrong
                  --> vm.specs:1:8
                   |
                 1 |  'é\u{7}', 'b'
@@ -238,16 +248,17 @@ mod tests {
 
     #[test]
     fn a_place_at_the_end_or_inside_a_character_is_shown_too() {
-        let at_end = Diagnostic::error("c", "f", "[1", Span { start: 2, end: 2 }, "m");
+        let at_end = Diagnostic::error(Code::SpecShape, "f", "[1", Span { start: 2, end: 2 }, "m");
         assert_eq!((at_end.line, at_end.column), (1, 3));
-        let inside = Diagnostic::error("c", "f", "é", Span { start: 1, end: 9 }, "m");
+        let inside = Diagnostic::error(Code::SpecShape, "f", "é", Span { start: 1, end: 9 }, "m");
         assert_eq!((inside.line, inside.column), (1, 1));
     }
 
     #[test]
     fn a_very_long_line_is_cut_around_the_caret() {
         let text = format!("{}!{}", "a".repeat(1000), "b".repeat(1000));
-        let finding = Diagnostic::error("c", "f", &text, Span { start: 1000, end: 1001 }, "m");
+        let finding =
+            Diagnostic::error(Code::SpecShape, "f", &text, Span { start: 1000, end: 1001 }, "m");
         assert_eq!(finding.column, 1001);
         assert_eq!(finding.excerpt.chars().count(), SHOWN_COLUMNS);
         assert_eq!(finding.excerpt.chars().nth(finding.caret.0), Some('!'));

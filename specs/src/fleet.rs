@@ -12,6 +12,7 @@
 mod census;
 pub mod change;
 mod draft;
+mod marks;
 mod operate;
 mod reconcile;
 mod report;

@@ -17,7 +17,7 @@ pub use renumber::{Change, Renumbering, renumber};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Node};
 
 /// The numbers of one account.
@@ -153,6 +153,8 @@ pub enum IdsError {
     NotAnAccountCommand(String),
 }
 
+const SHAPE: &str = "`uids = {'name': ('uid', 'gid'), …}`, then `gids = {'name': ('gid', ''), …}`";
+
 /// Which numbers accounts have: the content of an ids table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
@@ -167,10 +169,12 @@ impl Table {
     pub fn parse(file: &str, text: &str) -> Result<Table, Diagnostic> {
         let assignments = assignments(file, text)?;
         let mapping = |kind: Kind| match assignments.iter().find(|(key, _)| key == kind.key()) {
-            Some((_, document)) => accounts(document, kind),
+            // The document holds this mapping alone; people want to see the line of the file.
+            Some((_, document)) => accounts(document, kind).map_err(|it| it.in_text(text)),
             None => {
                 let message = format!("the table has no `{} = {{…}}`", kind.key());
-                Err(Diagnostic::error("ids-table", file, text, Span::default(), message))
+                Err(Diagnostic::error(Code::IdsTable, file, text, Span::default(), message)
+                    .with_help(SHAPE))
             }
         };
         Ok(Table { users: mapping(Kind::Users)?, groups: mapping(Kind::Groups)? })
@@ -258,7 +262,9 @@ fn assignments(file: &str, text: &str) -> Result<Vec<(String, Document)>, Diagno
             let Some((name, _)) = line.split_once('=') else {
                 let span = Span { start: offset, end: offset + line.trim_end().len() };
                 let message = "an ids table holds `uids = {…}` and `gids = {…}` only";
-                return Err(Diagnostic::error("ids-table", file, text, span, message));
+                return Err(
+                    Diagnostic::error(Code::IdsTable, file, text, span, message).with_help(SHAPE)
+                );
             };
             starts.push((name.trim().to_owned(), offset, offset + name.len() + 1));
         }
@@ -272,13 +278,16 @@ fn assignments(file: &str, text: &str) -> Result<Vec<(String, Document)>, Diagno
             c => vec![' '; c.len_utf8()],
         });
         let padded: String = blanks.chain(text[*value..end].chars()).collect();
-        Ok((name.clone(), Document::parse(file, &padded)?))
+        let document = Document::parse(file, &padded).map_err(|it| it.in_text(text))?;
+        Ok((name.clone(), document))
     };
     starts.iter().zip(ends).map(parse).collect()
 }
 
 fn accounts(document: &Document, kind: Kind) -> Result<Accounts, Diagnostic> {
-    let wrong = |node: &Node, message: String| document.error("ids-table", node.span, message);
+    let wrong = |node: &Node, message: String| {
+        document.error(Code::IdsTable, node.span, message).with_help(SHAPE)
+    };
     let root = document.root();
     let entries = root.entries().ok_or_else(|| {
         wrong(root, format!("`{}` must be a mapping, not {}", kind.key(), root.describe()))

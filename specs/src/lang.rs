@@ -14,7 +14,7 @@ mod quantity;
 pub use function::{Comparison, Function, Truth};
 pub use quantity::{Quantity, Unit};
 
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Kind};
 use crate::value::Value;
 
@@ -82,7 +82,11 @@ impl Spec {
 
     /// Reads a spec list that is already a document.
     pub fn from_document(document: &Document) -> Result<Spec, Diagnostic> {
-        let error = |span, message: String| document.error("spec-shape", span, message);
+        let error = |span, message: String| {
+            document
+                .error(Code::SpecShape, span, message)
+                .with_help("a line is written `(\"disk\", \"$disk\", \"size\", \"gt(4)\")`")
+        };
         let root = document.root();
         let Kind::List(items) = &root.kind else {
             let message = format!("a spec is a list of lines, not {}", root.describe());

@@ -8,17 +8,15 @@
 //! files are read), [`facts`] (what a machine is), [`lang`], [`matching`] and [`explain`] (whether
 //! it fits, and why not), [`configure`] (what the admin wants), [`plan`] (what will be done),
 //! [`state`], [`cmdb`] and [`machine`] (what the server keeps), [`event`] and [`wire`] (what is
-//! told to whom), [`fleet`] (the life of machines).
-//! files are read), [`facts`] (what a machine is), [`configure`] (what the admin wants),
-//! [`plan`] (what will be done), [`state`], [`cmdb`] and [`machine`] (what the server keeps),
-//! [`event`] and [`wire`] (what is told to whom), [`fleet`] (the life of machines), [`upgrade`]
-//! (from one version of a role to the next).
+//! told to whom), [`fleet`] (the life of machines), [`upgrade`] (from one version of a role to the
+//! next).
 
 pub mod catalog;
 pub mod check;
 pub mod cmdb;
 pub mod configure;
 pub mod diagnostic;
+pub mod dialect;
 pub mod event;
 pub mod explain;
 pub mod facts;

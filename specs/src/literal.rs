@@ -20,7 +20,7 @@ mod print;
 pub use edit::Editor;
 pub use print::{Literal, Style};
 
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::value::Value;
 
 /// How deeply literals may be nested: far more than any file needs, far less than the stack has.
@@ -137,17 +137,12 @@ impl Document {
     }
 
     /// An error about a place of this document.
-    pub fn error(&self, code: &'static str, span: Span, message: impl Into<String>) -> Diagnostic {
+    pub fn error(&self, code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(code, &self.file, &self.text, span, message)
     }
 
     /// A warning about a place of this document.
-    pub fn warning(
-        &self,
-        code: &'static str,
-        span: Span,
-        message: impl Into<String>,
-    ) -> Diagnostic {
+    pub fn warning(&self, code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::warning(code, &self.file, &self.text, span, message)
     }
 }
@@ -169,7 +164,7 @@ pub(crate) fn text_of<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Diagno
         let good = error.valid_up_to();
         let text = String::from_utf8_lossy(bytes);
         let span = Span { start: good, end: good + 1 };
-        Diagnostic::error("literal-encoding", file, &text, span, "this byte is not UTF-8")
+        Diagnostic::error(Code::FileEncoding, file, &text, span, "this byte is not UTF-8")
             .with_help("convert the file, for example with `iconv -f latin1 -t utf-8`")
     })
 }

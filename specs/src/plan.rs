@@ -198,6 +198,14 @@ pub struct Partition {
     pub label: Option<String>,
     /// GPT unique partition GUID; `None` on MBR.
     pub id: Option<Uuid>,
+    /// Marked active in the MBR: some BIOSes start no disk without such a partition.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub active: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What a partition is for: decides its type code.

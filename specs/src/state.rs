@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::literal::{Document, Kind, Literal, Node};
 use crate::units::Name;
 use crate::value::Value;
@@ -88,7 +88,7 @@ impl State {
         let root = document.root();
         let Some(items) = root.items() else {
             let message = format!("a state is a list of pairs, not {}", root.describe());
-            let finding = document.error("state-shape", root.span, message);
+            let finding = document.error(Code::StateShape, root.span, message);
             return Err(vec![finding.with_help("write `[(\"vm\", 4), (\"hp\", \"*\")]`")]);
         };
         let mut lines: Vec<Line> = Vec::new();
@@ -99,7 +99,7 @@ impl State {
                     let message = format!("profile `{}` stands here a second time", line.profile);
                     findings.push(
                         document
-                            .error("state-twice", item.span, message)
+                            .error(Code::StateTwice, item.span, message)
                             .with_help("leave one line, with the sum of the counts"),
                     );
                 }
@@ -177,12 +177,12 @@ impl State {
 fn line(document: &Document, item: &Node) -> Result<Line, Diagnostic> {
     let Some([name, count]) = item.items() else {
         let message = format!("a line of a state is a pair, not {}", item.describe());
-        let finding = document.error("state-shape", item.span, message);
+        let finding = document.error(Code::StateShape, item.span, message);
         return Err(finding.with_help("write `(\"vm\", 4)` or `(\"vm\", \"*\")`"));
     };
     let profile = name.as_text().and_then(|text| text.parse::<Name>().ok()).ok_or_else(|| {
         document
-            .error("state-name", name.span, "this is no name of a profile")
+            .error(Code::StateName, name.span, "this is no name of a profile")
             .with_help("letters, digits, `.`, `_`, `+`, `-`; first a letter or digit")
     })?;
     let read = match &count.kind {
@@ -193,7 +193,7 @@ fn line(document: &Document, item: &Node) -> Result<Line, Diagnostic> {
     };
     let read = read.ok_or_else(|| {
         document
-            .error("state-count", count.span, "a count is a whole number or `\"*\"`")
+            .error(Code::StateCount, count.span, "a count is a whole number or `\"*\"`")
             .with_help("write how many machines may still be installed, or `\"*\"` for any number")
     })?;
     Ok(Line { profile, read, count: read })

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::dialect::{ron_options, to_ron};
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::units::{Name, Token, Uuid};
@@ -117,21 +118,4 @@ pub struct EventReply {
     pub nonce: Token,
     /// The number of the next event the server expects.
     pub next: u64,
-}
-
-/// The options with which every file and reply of this project is read and written as RON.
-pub fn ron_options() -> ron::Options {
-    use ron::extensions::Extensions;
-    ron::Options::default().with_default_extension(
-        Extensions::IMPLICIT_SOME
-            | Extensions::UNWRAP_NEWTYPES
-            | Extensions::UNWRAP_VARIANT_NEWTYPES,
-    )
-}
-
-/// Writes a value as readable RON, with the options of [`ron_options`].
-pub fn to_ron<T: Serialize>(value: &T) -> Result<String, ron::Error> {
-    ron_options()
-        .to_string_pretty(value, ron::ser::PrettyConfig::new().struct_names(false))
-        .map(|text| text + "\n")
 }

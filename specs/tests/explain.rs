@@ -119,6 +119,14 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         "#]],
     );
     check(
+        "[('a', 'b', 'c', 'd'),\n ('e', 'f', 'g', 'h'),\n ('i', 'j', 'k', 'l'),\n\n ('m', 'n', 'o', 'p')]",
+        "[]",
+        expect![[r#"
+            line 1, ("a", "b", "c", "d"): the machine reported no facts at all
+            it would fit if there were facts for 4 more lines: 1 to 3, 5
+        "#]],
+    );
+    check(
         "[('disk', '$d', 'size', 'gt(4)')]",
         "[]",
         expect![[r#"

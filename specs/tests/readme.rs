@@ -172,3 +172,112 @@ fn the_examples_of_the_original_readme_hold() {
         assert_eq!(answer(&format!("[('disk', '$d', 'size', '{column}')]"), &facts), expected);
     }
 }
+
+#[test]
+fn the_table_of_findings_lists_all_of_them() {
+    let page = page();
+    let section = page.split("\n## Findings\n").nth(1).and_then(|it| it.split("\n## ").next());
+    let rows: Vec<&str> = section.unwrap().lines().filter(|it| it.starts_with("| `")).collect();
+    let codes = specs::diagnostic::Code::ALL.iter();
+    let expected: Vec<String> =
+        codes.map(|code| format!("| `{code}` | {} |", code.meaning())).collect();
+    assert_eq!(rows, expected);
+}
+
+const STATE: &str = "[('hp', 4), ('vm', '*')]\n";
+
+const VM_SPECS: &str = "[
+    ('disk', '$disk', 'size', 'gt(4)'),
+    ('network', '$eth', 'ipv4', 'network(192.168.122.0/24)'),
+    ('network', '$eth', 'serial', '$mac'),
+]
+";
+
+const VM_CMDB: &str = "[
+ {'ip': '192.168.122.3', 'hostname': 'host03'},
+ {'ip': '192.168.122.4', 'hostname': 'host04'},
+ {'ip': '192.168.122.5', 'hostname': 'host05'},
+ {'ip': '192.168.122.6', 'hostname': 'host06'},
+ {'ip': '192.168.122.7', 'hostname': 'host07'}
+]
+";
+
+/// As the page shows it, but for its `host3`, which the entry above does not have.
+const VM_CMDB_AFTERWARDS: &str = "[
+ {'disk': 'vda',
+  'eth': 'eth0',
+  'hostname': 'host03',
+  'ip': '192.168.122.3',
+  'mac': '52:54:00:88:17:3c',
+  'used': 1},
+ {'ip': '192.168.122.4', 'hostname': 'host04'},
+ {'ip': '192.168.122.5', 'hostname': 'host05'},
+ {'ip': '192.168.122.6', 'hostname': 'host06'},
+ {'ip': '192.168.122.7', 'hostname': 'host07'}
+]
+";
+
+/// What the configure script of the page describes.
+const VM_CONFIGURE: &str = r#"(
+    role: (name: "mysql", version: "D7-F.1.0.0"),
+    hostname: "{{ hostname }}",
+    disks: [(device: "/dev/{{ disk }}", table: msdos, partitions: [
+        (size: "100%", use: filesystem(type: ext4, mount: "/")),
+    ])],
+    network: (interfaces: [(name: "{{ eth }}", mac: "{{ mac }}", address: static("{{ ip }}/24"))]),
+)"#;
+
+fn readme_machine(serial: &str) -> Facts {
+    let text = format!(
+        "[('disk', 'vda', 'size', '10'), ('disk', 'vda', 'bytes', '10737418240'),
+          ('system', 'product', 'serial', '{serial}'),
+          ('network', 'eth0', 'ipv4', '192.168.122.218'),
+          ('network', 'eth0', 'serial', '52:54:00:88:17:3c')]"
+    );
+    Facts::parse("vm.hw", text.as_bytes()).unwrap()
+}
+
+/// `state`, `vm.specs`, and `vm.cmdb` before and after a machine, in the original's own syntax.
+#[test]
+fn the_files_of_the_original_readme_do_what_it_says() {
+    assert_eq!(counts(STATE), "hp 4\nvm *\n");
+    let facts = readme_machine("A1");
+    assert_eq!(answer(VM_SPECS, &facts), "matched: disk=vda eth=eth0 mac=52:54:00:88:17:3c\n");
+    let (planned, stored) = upload([STATE, VM_SPECS, VM_CMDB, VM_CONFIGURE], &facts);
+    assert!(planned.starts_with("host03 as vm: mysql D7-F.1.0.0"), "{planned}");
+    assert_eq!(stored, [STATE, VM_CMDB_AFTERWARDS].concat());
+    // The same list as an expression, which the first machine expands.
+    let generated = "generate({'ip': '192.168.122.3-7', 'hostname': 'host03-07'})\n";
+    assert_eq!(entries(generated), entries(VM_CMDB));
+    let (_, stored) = upload([STATE, VM_SPECS, generated, VM_CONFIGURE], &facts);
+    assert_eq!(entries(stored.strip_prefix(STATE).unwrap()), entries(VM_CMDB_AFTERWARDS));
+}
+
+/// With `$$tag` only that variable chooses the entry.
+#[test]
+fn the_tags_of_the_original_readme_choose_entries() {
+    let specs = "[
+ ('system', 'product', 'serial', '$$tag'),
+ ('network', '$eth', 'serial', '$mac'),
+ ('disk', '$disk', 'size', 'gt(4)'),
+]
+";
+    let cmdb = "generate({'tag': ('TAG1', 'TAG2', 'TAG3'),
+          'ip': '192.168.122.3-5',
+          'hostname': 'host3-5'})
+";
+    let (planned, stored) = upload([STATE, specs, cmdb, VM_CONFIGURE], &readme_machine("TAG2"));
+    assert!(planned.starts_with("host4 as vm"), "{planned}");
+    let expected = "\
+ip=192.168.122.3 hostname=host3 tag=TAG1
+disk=vda eth=eth0 hostname=host4 ip=192.168.122.4 mac=52:54:00:88:17:3c tag=TAG2 used=1
+ip=192.168.122.5 hostname=host5 tag=TAG3
+";
+    let sorted = |line: &str| {
+        let mut fields: Vec<&str> = line.split(' ').collect();
+        fields.sort_unstable();
+        fields.join(" ")
+    };
+    let stored = entries(stored.strip_prefix(STATE).unwrap());
+    assert!(stored.lines().map(sorted).eq(expected.lines().map(sorted)), "{stored}");
+}

@@ -9,19 +9,20 @@ use anyhow::{Context, Result, ensure};
 use lab::books::{Books, field};
 use lab::disk::DiskState;
 use lab::installation::{
-    disk_only, install, memory_needed, promised, shut_down, tell, wait_for_login,
+    Installation, disk_only, install, knows_the_card_it_was_started_by, memory_needed, promised,
+    shut_down, tell, wait_for_login,
 };
 use lab::process::{Lifetime, Service};
 use lab::proof::{Promise, prove};
 use lab::services::free_port;
 use lab::site::{Overrides, Site};
 use lab::ssh::Login;
-use lab::vm::{Forward, Machine};
+use lab::vm::{Console, Forward, Machine};
 use specs::facts::Firmware;
 
 use crate::on_a_site;
 
-/// How long the server stays away at first.
+/// How long the server stays away after it was first asked.
 const ABSENCE: Duration = Duration::from_secs(60);
 
 /// From power-on to the upload, and from power-on to the tree.
@@ -34,7 +35,8 @@ fn a_rack_of_two_from_pxe_to_login_and_again() {
         let memory = memory_needed(Firmware::Bios);
         let first = site.machine("first", Firmware::Bios, memory, &[10 << 30, 5 << 30])?;
 
-        let _server = installs_once_the_server_is_there(site, &first)?;
+        let (installation, _server) = installs_once_the_server_is_there(site, &first)?;
+        knows_the_card_it_was_started_by(&installation, &first)?;
         the_books_read_as_in_the_readme(site, &first)?;
         let files = it_is_what_was_promised(site, &first)?;
         never_named_disk_is_untouched(&first)?;
@@ -51,15 +53,22 @@ fn a_rack_of_two_from_pxe_to_login_and_again() {
 }
 
 /// The agent waits for a server that is not there, and goes on when it is.
-fn installs_once_the_server_is_there(site: &Site, machine: &Machine) -> Result<Service> {
+fn installs_once_the_server_is_there(
+    site: &Site,
+    machine: &Machine,
+) -> Result<(Installation, Service)> {
     std::thread::scope(|scope| {
         let installation = scope.spawn(|| install(site, machine, "install"));
+        let mut console = Console::new(&machine.console("install"));
+        console.expect("attempt 1: ", UPLOAD_DEADLINE, || Ok(true), |_| {})?;
         std::thread::sleep(ABSENCE);
         let server = site.start_server()?;
         let installation = installation.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        let waited = installation.report.iter().any(|line| line.contains("attempt 2: "));
-        ensure!(waited, "no attempt is visible:\n{}", installation.report.join("\n"));
-        Ok(server)
+        let waited =
+            |line: &String| line.contains("attempt 2: ") && line.contains("Connection refused");
+        let report = installation.report.join("\n");
+        ensure!(installation.report.iter().any(waited), "no attempt is visible:\n{report}");
+        Ok((installation, server))
     })
 }
 
@@ -173,9 +182,8 @@ fn reinstall_installs_once(site: &Site, machine: &Machine) -> Result<()> {
     site.admin(&["reinstall", "host03"])?;
     let installation = install(site, machine, "reinstall")?;
     println!("{}", installation.table());
-    let own = installation.agents_own();
-    // Under 2 s on idle cores; here other machines are emulated beside it.
-    ensure!(own < 3.0, "the agent itself took {own:.2} s:\n{}", installation.table());
+    // How long the agent itself took is read, never asserted: cores are shared with others.
+    ensure!(installation.agents_own() > 0.0, "the table of durations lacks the agent's steps");
     let books = Books::read(site)?;
     ensure!(field(books.entry_of(&machine.mac)?, "hostname")? == "host03", "{books:?}");
     ensure!(books.left == left, "the count went from {left:?} to {:?}", books.left);

@@ -7,6 +7,7 @@
 mod first_machine;
 mod fronts;
 mod nothing_written;
+mod over_http;
 mod role_trees;
 mod static_agent;
 mod uefi;
@@ -18,6 +19,7 @@ use lab::artifacts::Artifacts;
 use lab::needs::{Need, present};
 use lab::process::Lifetime;
 use lab::say;
+use lab::scratch::Scratch;
 use lab::site::{Overrides, Ports, Site};
 
 /// What a machine needs.
@@ -30,8 +32,8 @@ const MACHINE: [Need; 6] = [
     Need::File("/usr/share/OVMF/OVMF_CODE_4M.fd"),
 ];
 
-/// Runs a test on a site of its own. What a failed one leaves stays for whoever looks; KEEP=1
-/// keeps that of a good one as well.
+/// Runs a test on a site of its own. What a failed one leaves stays until the test runs again;
+/// KEEP=1 keeps that of a good one as well.
 #[track_caller]
 fn on_a_site(name: &str, overrides: &Overrides, test: impl FnOnce(&Site) -> Result<()>) {
     if !present(&MACHINE) {
@@ -39,10 +41,7 @@ fn on_a_site(name: &str, overrides: &Overrides, test: impl FnOnce(&Site) -> Resu
     }
     let artifacts = Artifacts::locate();
     artifacts.check().unwrap();
-    let scratch = artifacts.cache.join("lab");
-    std::fs::create_dir_all(&scratch).unwrap();
-    let directory =
-        tempfile::Builder::new().prefix(&format!("{name}.")).tempdir_in(&scratch).unwrap();
+    let directory = Scratch::new(&artifacts.cache.join("lab"), name).unwrap();
     let ports = Ports::free().unwrap();
     let result = catch_unwind(AssertUnwindSafe(|| {
         let site = Site::new(directory.path(), &artifacts, ports, overrides, Lifetime::Scoped)?;

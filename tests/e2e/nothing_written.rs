@@ -80,3 +80,23 @@ fn a_plan_that_does_not_fit_the_disk_is_refused() {
         Ok(())
     });
 }
+
+/// The boot program got an address; the agent is told to use a VLAN, in which nobody gives any: the
+/// switch port that is configured otherwise than the admin believes.
+#[test]
+fn without_a_dhcp_answer_nothing_is_begun() {
+    on_a_site("no-dhcp", &Overrides::default(), |site| {
+        let _server = site.start_server()?;
+        site.set_arguments("IP=eth0:dhcp@30")?;
+        let texts = [
+            "eth0.30: no DHCP answer (round 1 of 6, ",
+            "eth0.30: no DHCP answer (round 6 of 6, ",
+            "no network: no DHCP answer in 6 rounds: eth0.30 (virtio_net): link",
+            "power off",
+        ];
+        fails_untouched(site, 5 << 30, &texts)?;
+        let books = Books::read(site)?;
+        ensure!(books.used().is_empty() && books.left == Some(4), "it took something: {books:?}");
+        Ok(())
+    });
+}

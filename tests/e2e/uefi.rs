@@ -2,7 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::disk::DiskState;
-use lab::installation::{disk_only, install, memory_needed, promised, shut_down, wait_for_login};
+use lab::efi_variables::boot_order;
+use lab::installation::{
+    disk_only, install, knows_the_card_it_was_started_by, memory_needed, promised, shut_down,
+    wait_for_login,
+};
 use lab::process::Lifetime;
 use lab::proof::{Promise, prove};
 use lab::site::{Overrides, Site};
@@ -59,13 +63,24 @@ fn a_database_server_with_two_disks() {
         let _rsync_daemon = site.start_rsync_daemon()?;
         let memory = memory_needed(Firmware::Uefi);
         let machine = site.machine("db", Firmware::Uefi, memory, &[10 << 30, 5 << 30])?;
-        install(site, &machine, "install")?;
+        let installation = install(site, &machine, "install")?;
+        knows_the_card_it_was_started_by(&installation, &machine)?;
+        the_network_stays_first(&machine)?;
         the_disks_hold_what_was_configured(&machine)?;
         boots_by(site, &machine, "boot", true)?;
         // A new board has forgotten its boot entries: the fallback path is what is left.
         std::fs::remove_file(machine.variables()).context("forgetting the boot entries")?;
         boots_by(site, &machine, "fallback", false)
     });
+}
+
+/// As the installation has left the firmware, before it is started again.
+fn the_network_stays_first(machine: &Machine) -> Result<()> {
+    let order = boot_order(&machine.variables())?;
+    ensure!(order[0].contains("PXE"), "the network is not tried first: {order:?}");
+    let ours: Vec<&String> = order.iter().filter(|label| *label == "edeploy").collect();
+    ensure!(ours.len() == 1, "not one entry of the installed system: {order:?}");
+    Ok(())
 }
 
 fn the_disks_hold_what_was_configured(machine: &Machine) -> Result<()> {

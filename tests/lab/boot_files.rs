@@ -4,6 +4,7 @@
 //! BIOS machines get pxelinux with the configuration of the README. Its `INITRD` line there has
 //! arguments behind the file name, which syslinux would take for more files; they stand in
 //! `APPEND` here. UEFI machines get the same as an iPXE script, run by the card's own iPXE.
+//! Both tell the agent by which card the machine was started (`BOOTIF=`).
 
 use std::path::Path;
 
@@ -16,6 +17,10 @@ const PXELINUX: [&str; 2] =
 
 /// The kernel's arguments beside the agent's own: where the console is.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0,115200";
+
+/// What `IPAPPEND 2` of pxelinux adds, said to iPXE: the card that was opened last, which the
+/// script came by, with dashes between the digits.
+const BOOT_CARD: &str = "BOOTIF=01-${netX/mac:hexhyp}";
 
 /// What boots: kernel, initrds, and the agent's arguments.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ impl BootFiles<'_> {
     fn pxelinux(&self) -> String {
         format!(
             "default eDeploy\nserial 0\n\nLABEL eDeploy\n       KERNEL {}\n       INITRD {}\n       \
-             APPEND {} {KERNEL_ARGUMENTS}\n\nLABEL local\n       LOCALBOOT 0\n",
+             APPEND {} {KERNEL_ARGUMENTS}\n       IPAPPEND 2\n\nLABEL local\n       LOCALBOOT 0\n",
             name(self.kernel),
             self.initrd_names().join(","),
             self.arguments
@@ -66,7 +71,7 @@ impl BootFiles<'_> {
         let initrds = self.initrd_names();
         let named: Vec<String> = initrds.iter().map(|name| format!("initrd={name}")).collect();
         let mut script = format!(
-            "#!ipxe\nkernel {} {} {} {KERNEL_ARGUMENTS}\n",
+            "#!ipxe\nkernel {} {} {} {KERNEL_ARGUMENTS} {BOOT_CARD}\n",
             name(self.kernel),
             named.join(" "),
             self.arguments
@@ -119,13 +124,14 @@ mod tests {
             "KERNEL vmlinuz",
             "INITRD initrd.pxe,firmware.cpio",
             "APPEND SERV=10.0.2.2 ONSUCCESS=reboot console=ttyS0,115200",
+            "IPAPPEND 2",
         ] {
             assert!(pxelinux.lines().any(|found| found.trim() == line), "{pxelinux}");
         }
         assert_eq!(
             files.ipxe(),
             "#!ipxe\nkernel vmlinuz initrd=initrd.pxe initrd=firmware.cpio SERV=10.0.2.2 \
-             ONSUCCESS=reboot console=ttyS0,115200\ninitrd initrd.pxe\ninitrd firmware.cpio\nboot\n"
+             ONSUCCESS=reboot console=ttyS0,115200 BOOTIF=01-${netX/mac:hexhyp}\ninitrd initrd.pxe\ninitrd firmware.cpio\nboot\n"
         );
     }
 }

@@ -43,10 +43,11 @@ pub struct Installation {
     pub host_memory: Option<u64>,
 }
 
-/// Steps, by the beginning of their names, that wait for or run somebody else: udev, DHCP, mkfs,
-/// rsync (the preflight asks its daemon), grub-install, systemctl and the admin's own commands.
-const OTHERS: [&str; 8] =
-    ["drivers", "network", "preflight", "filesystem", "tree", "boot loader", "enable ", "run "];
+/// The steps, by the first words of their names, that run or wait for somebody else: udev, DHCP,
+/// mkfs, rsync, grub-install. Everything else counts as the agent's own, the admin's commands
+/// included.
+const OTHERS: [&str; 7] =
+    ["drivers", "network", "role on the server", "filesystem", "swap", "tree", "boot loader"];
 
 impl Installation {
     /// The table of step durations, longest lines last as they came, and what the agent itself
@@ -62,9 +63,23 @@ impl Installation {
 
     /// Seconds that are the agent's own: everything but the steps of [`OTHERS`].
     pub fn agents_own(&self) -> f64 {
-        let own = |name: &str| !OTHERS.iter().any(|other| name.starts_with(other));
+        let is = |name: &str, other: &str| {
+            name.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        let own = |name: &str| !OTHERS.iter().any(|other| is(name, other));
         self.steps.iter().filter(|(name, _)| own(name) && name != "in all").map(|(_, s)| s).sum()
     }
+}
+
+/// The boot program has told the agent, among its boot arguments, which card it came by.
+pub fn knows_the_card_it_was_started_by(
+    installation: &Installation,
+    machine: &Machine,
+) -> Result<()> {
+    let line = installation.report.iter().find(|line| line.contains("[ done ] boot arguments"));
+    let line = line.context("no line tells the boot arguments")?;
+    ensure!(line.contains(&format!("started by {}", machine.mac)), "no card in `{line}`");
+    Ok(())
 }
 
 /// Whether the agent printed this line of the console.
@@ -168,7 +183,11 @@ mod tests {
         let report = [
             "[ 12.3s] [ time ]     5.60 s  drivers",
             "[ 12.3s] [ time ]     0.25 s  detect",
-            "[ 12.3s] [ time ]    60.00 s  tree mysql",
+            "[ 12.3s] [ time ]     0.40 s  role on the server",
+            "[ 12.3s] [ time ]     0.05 s  preflight",
+            "[ 12.3s] [ time ]     0.20 s  run treefrog",
+            "[ 12.3s] [ time ]    60.00 s  tree",
+            "[ 12.3s] [ time ]     0.30 s  filesystem /",
             "[ 12.3s] [ time ]     0.50 s  table /dev/vda",
             "[ 12.3s] [ time ]    66.35 s  in all",
         ];
@@ -181,6 +200,6 @@ mod tests {
             report: Vec::new(),
             host_memory: None,
         };
-        assert!((installation.agents_own() - 0.75).abs() < 1e-9);
+        assert!((installation.agents_own() - 1.0).abs() < 1e-9);
     }
 }

@@ -18,6 +18,7 @@ use lab::installation::{Installation, disk_only, install, promised, shut_down, w
 use lab::process::Lifetime;
 use lab::proof::{Promise, prove};
 use lab::say;
+use lab::scratch::Scratch;
 use lab::site::{Overrides, Ports, Site};
 use lab::vm::Machine;
 
@@ -46,9 +47,9 @@ fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let artifacts = Artifacts::build()?;
     print_sizes(&artifacts)?;
-    let scratch = artifacts.cache.join("lab");
-    std::fs::create_dir_all(&scratch)?;
-    let directory = tempfile::Builder::new().prefix("site.").tempdir_in(&scratch)?;
+    // What is kept on purpose has a name that no later run takes away.
+    let name = if options.keep { "kept" } else { "site" };
+    let directory = Scratch::new(&artifacts.cache.join("lab"), name)?;
     let result = installation_and_boot(options, &artifacts, directory.path());
     let last = match &result {
         Ok(last) if !options.keep => format!("{last} in {} s", start.elapsed().as_secs()),

@@ -128,6 +128,24 @@ pub fn lighttpd(
     listen("lighttpd", "lighttpd", &arguments, port, &log, lifetime)
 }
 
+/// Starts lighttpd as what `HSERV` names: it hands out the files of a folder.
+pub fn web_server(
+    directory: &Path,
+    port: u16,
+    files: &Path,
+    lifetime: Lifetime,
+) -> Result<Service> {
+    let settings = format!(
+        "server.bind = \"127.0.0.1\"\nserver.port = {port}\nserver.document-root = \"{}\"\n",
+        files.display()
+    );
+    let file = directory.join("archives.conf");
+    std::fs::write(&file, settings).with_context(|| format!("writing `{}`", file.display()))?;
+    let arguments = ["-D".into(), "-f".into(), file.into()];
+    let log = directory.join("archives.log");
+    listen("the server of archives", "lighttpd", &arguments, port, &log, lifetime)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

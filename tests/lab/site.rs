@@ -12,6 +12,7 @@ use specs::facts::Firmware;
 use crate::artifacts::{Artifacts, ROLE, VERSION, checkout};
 use crate::boot_files::{BootFiles, boot_file};
 use crate::process::{Lifetime, Service, run};
+use crate::scratch::ensure_room;
 use crate::services::{edeploy_server, free_port, rsync_daemon};
 use crate::ssh::{Login, key};
 use crate::vm::{Accelerator, Boot, Bus, Disk, Machine};
@@ -77,6 +78,7 @@ impl Site {
         overrides: &Overrides,
         lifetime: Lifetime,
     ) -> Result<Site> {
+        ensure_room(directory)?;
         for name in ["config", "logs", "hw", "metadata", "install", "tftp"] {
             let made = directory.join(name);
             std::fs::create_dir_all(&made)
@@ -222,6 +224,7 @@ impl Site {
         memory: u32,
         disks: &[u64],
     ) -> Result<Machine> {
+        ensure_room(&self.directory)?;
         let directory = self.directory.join(name);
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("making `{}`", directory.display()))?;

@@ -126,11 +126,14 @@ impl Machine {
             add("-device", "ahci,id=ide".to_owned()); // q35 brings its own, called `ide` as well
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            // A power cut ends QEMU, never the host: what was written is in its page cache.
+            // A power cut ends QEMU, never the host: what was written is in its page cache. Where
+            // the host has no room left QEMU would stop the machine and say nothing: the machine
+            // shall see a disk with errors instead.
             add(
                 "-drive",
                 format!(
-                    "if=none,id=disk{index},format=raw,cache=unsafe,discard=unmap,file={}",
+                    "if=none,id=disk{index},format=raw,cache=unsafe,discard=unmap,werror=report,\
+                     rerror=report,file={}",
                     disk.image.display()
                 ),
             );
@@ -197,7 +200,8 @@ impl Machine {
         Ok(Vm { console: Console::new(&self.console(run)), qemu })
     }
 
-    fn console(&self, run: &str) -> PathBuf {
+    /// What it writes to its serial port in one run.
+    pub fn console(&self, run: &str) -> PathBuf {
         self.directory.join(format!("{run}.console"))
     }
 

@@ -38,6 +38,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Answer(Question),
+    /// Does what the initrd does after it has booted: asks the server and obeys.
+    #[command(after_help = "Example, in the console shell of the initrd:\n  edeploy-agent run")]
+    Run,
+}
+
+/// What is answered with a text.
+#[derive(Debug, Subcommand)]
+enum Question {
     /// Prints the facts of this machine.
     #[command(after_help = "Example:\n  $ edeploy-agent detect --json\n  \
                             [[\"disk\",\"logical\",\"count\",1],[\"disk\",\"vda\",\"size\",10],…]")]
@@ -70,9 +80,6 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = TARGET)]
         target: PathBuf,
     },
-    /// Does what the initrd does after it has booted: asks the server and obeys.
-    #[command(after_help = "Example, in the console shell of the initrd:\n  edeploy-agent run")]
-    Run,
     /// Writes down a DHCP answer; udhcpc calls it.
     #[command(hide = true)]
     DhcpEvent {
@@ -93,13 +100,13 @@ fn main() -> ExitCode {
     }
     match Arguments::parse_from(words).command {
         Command::Run => run::run(&Console::of_machine()).into(),
-        command => answer(command),
+        Command::Answer(question) => answer(question),
     }
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
-fn answer(command: Command) -> ExitCode {
-    match text_of(command) {
+fn answer(question: Question) -> ExitCode {
+    match text_of(question) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -112,13 +119,13 @@ fn answer(command: Command) -> ExitCode {
 }
 
 /// Does what was asked for and returns what there is to print.
-fn text_of(command: Command) -> anyhow::Result<String> {
-    match command {
-        Command::Detect { json, root } => {
+fn text_of(question: Question) -> anyhow::Result<String> {
+    match question {
+        Question::Detect { json, root } => {
             let facts = detect::detect_at(&Root::new(root));
             Ok(if json { serde_json::to_string(&facts)? + "\n" } else { detect::table(&facts) })
         }
-        Command::Apply { plan, write, disks, arguments, target } => {
+        Question::Apply { plan, write, disks, arguments, target } => {
             let plan = apply::read_plan(&plan)?;
             let arguments = match arguments {
                 Some(text) => text,
@@ -137,16 +144,15 @@ fn text_of(command: Command) -> anyhow::Result<String> {
                 Applied::Written(receipt) => format!("{} steps done\n", receipt.steps.len()),
             })
         }
-        Command::DhcpEvent { event } => {
+        Question::DhcpEvent { event } => {
             let variables: BTreeMap<String, String> = std::env::vars_os()
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
                 .collect();
             lease::record_event(&Root::system(), &event, &variables)?;
-            Ok(String::new())
+            Ok(format!("{}{event}\n", lease::EVENT_MARK))
         }
-        Command::Run => unreachable!("main runs it"),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Not a shell: it knows `set default=`, `menuentry`, `submenu`, `linux` and `initrd`, as
 //! `grub-mkconfig` writes them, and says so when it finds something else. A default that only
-//! GRUB itself could compute (`${next_entry}`, `${saved_entry}`) is the first entry.
+//! GRUB itself could compute (`${next_entry}`, `${saved_entry}`) is the first entry. Among several
+//! kernels the boot arguments may pick another one than the default.
 
 /// What GRUB would boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,16 @@ pub enum GrubError {
         /// The value of `default`.
         default: String,
     },
+    /// No entry starts the kernel that was asked for.
+    #[error("no menu entry starts a kernel with `{wanted}` in its name; there are {}", .kernels.join(", "))]
+    NoSuchKernel {
+        /// The text of KEXEC_KERNEL.
+        wanted: String,
+        /// Names of the kernels that the menu has.
+        kernels: Vec<String>,
+    },
     /// The entry starts no Linux kernel.
-    #[error("its default entry `{title}` has no `linux` line")]
+    #[error("its entry `{title}` has no `linux` line")]
     NoKernel {
         /// Title of the entry.
         title: String,
@@ -48,17 +57,19 @@ struct Entry {
     initrds: Vec<String>,
 }
 
-/// The entry that is booted when nobody touches a key.
-pub(super) fn default_entry(text: &str) -> Result<BootEntry, GrubError> {
+/// The first entry whose kernel has `wanted` in its name (`vmlinuz-6.1.0-18-amd64`), or the entry
+/// that is booted when nobody touches a key.
+pub(super) fn entry(text: &str, wanted: Option<&str>) -> Result<BootEntry, GrubError> {
     let entries = entries(text);
-    let entry = match default_value(text) {
-        None => entries.first().ok_or(GrubError::NoEntry)?,
-        Some(default) => {
-            if entries.is_empty() {
-                return Err(GrubError::NoEntry);
-            }
-            select(&entries, &default).ok_or(GrubError::NoDefault { default })?
-        }
+    if entries.is_empty() {
+        return Err(GrubError::NoEntry);
+    }
+    let entry = match wanted {
+        Some(wanted) => entries
+            .iter()
+            .find(|entry| kernel_name(entry).is_some_and(|name| name.contains(wanted)))
+            .ok_or_else(|| no_such_kernel(wanted, &entries))?,
+        None => default_entry(text, &entries)?,
     };
     let Some((kernel, arguments)) = entry.linux.as_ref().and_then(|words| words.split_first())
     else {
@@ -70,6 +81,29 @@ pub(super) fn default_entry(text: &str) -> Result<BootEntry, GrubError> {
         arguments: arguments.join(" "),
         initrds: entry.initrds.clone(),
     })
+}
+
+fn default_entry<'a>(text: &str, entries: &'a [Entry]) -> Result<&'a Entry, GrubError> {
+    match default_value(text) {
+        None => entries.first().ok_or(GrubError::NoEntry),
+        Some(default) => select(entries, &default).ok_or(GrubError::NoDefault { default }),
+    }
+}
+
+/// The file name of the kernel that an entry starts.
+fn kernel_name(entry: &Entry) -> Option<&str> {
+    entry.linux.as_ref()?.first()?.rsplit('/').next()
+}
+
+/// Names every kernel once, in the order of the menu.
+fn no_such_kernel(wanted: &str, entries: &[Entry]) -> GrubError {
+    let mut kernels: Vec<String> = Vec::new();
+    for name in entries.iter().filter_map(kernel_name) {
+        if !kernels.iter().any(|known| known == name) {
+            kernels.push(name.to_owned());
+        }
+    }
+    GrubError::NoSuchKernel { wanted: wanted.to_owned(), kernels }
 }
 
 /// The last `set default=` whose value is written out.
@@ -204,7 +238,7 @@ menuentry 'Memory test' {
 
     #[track_caller]
     fn check(text: &str, kernel: &str, arguments: &str) {
-        let entry = default_entry(text).unwrap();
+        let entry = entry(text, None).unwrap();
         assert_eq!((entry.kernel.as_str(), entry.arguments.as_str()), (kernel, arguments));
     }
 
@@ -223,10 +257,31 @@ menuentry 'Memory test' {
 
     #[test]
     fn what_cannot_be_booted_is_said() {
-        let missing = default_entry(&DEBIAN.replace("\"0\"", "7"));
+        let missing = entry(&DEBIAN.replace("\"0\"", "7"), None);
         assert_eq!(missing, Err(GrubError::NoDefault { default: "7".to_owned() }));
-        assert_eq!(default_entry("set default=0\n"), Err(GrubError::NoEntry));
-        let without = default_entry("menuentry 'x' {\n chainloader +1\n}\n");
+        assert_eq!(entry("set default=0\n", None), Err(GrubError::NoEntry));
+        let without = entry("menuentry 'x' {\n chainloader +1\n}\n", None);
         assert_eq!(without, Err(GrubError::NoKernel { title: "x".to_owned() }));
+    }
+
+    #[test]
+    fn among_several_kernels_one_can_be_picked() {
+        let older = "menuentry 'older' {\n linux /vmlinuz-5.10.0-28-amd64 ro\n}\n";
+        let text = DEBIAN.to_owned() + older;
+        for (wanted, expected) in [
+            ("5.10", "/vmlinuz-5.10.0-28-amd64"),
+            // The first of its entries, which is not the one for repairs.
+            ("6.1.0", "/boot/vmlinuz-6.1.0-amd64"),
+        ] {
+            let entry = entry(&text, Some(wanted)).unwrap();
+            assert_eq!(entry.kernel, expected);
+            assert!(!entry.arguments.contains("single"), "{entry:?}");
+        }
+        let error = entry(&text, Some("4.19")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no menu entry starts a kernel with `4.19` in its name; there are \
+             vmlinuz-6.1.0-amd64, memtest, vmlinuz-5.10.0-28-amd64"
+        );
     }
 }

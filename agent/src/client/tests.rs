@@ -102,6 +102,23 @@ const QUICK: Patience =
     Patience { total: Duration::from_secs(5), first_pause: Duration::from_millis(5) };
 
 #[test]
+fn an_absent_server_is_told_by_its_refusal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let host = "127.0.0.1".to_owned();
+    let server = Server { host, port, path: "x".to_owned(), section: "LAB".to_owned() };
+    let (console, screen) = console();
+    let client = Client::new(server, console).unwrap();
+    let patience = Patience { total: Duration::from_millis(50), ..QUICK };
+    client.upload(&facts(), patience).unwrap_err();
+    for line in screen.text().lines() {
+        assert!(line.contains("Connection refused"), "{line}");
+    }
+    assert!(screen.text().contains("attempt 1: no answer from http://127.0.0.1:"));
+}
+
+#[test]
 fn a_server_that_stumbles_is_asked_again_and_its_time_is_taken() {
     let (server, requests) = serve(|number, request| match number {
         0 => None,

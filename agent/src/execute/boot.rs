@@ -8,7 +8,7 @@ use specs::plan::{Action, BootTarget, PartitionKind, Plan, partition_device};
 
 use super::Installation;
 use super::op::Op;
-use super::tree::in_chroot;
+use super::target::in_chroot;
 use crate::world::Cmd;
 
 /// Folder of the EFI system partition that GRUB is put into.

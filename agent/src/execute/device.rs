@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use specs::plan::{Partition, partition_device};
 use specs::units::Bytes;
 
 use crate::world::Root;
@@ -112,6 +113,22 @@ pub(super) fn partitions(root: &Root, disk: &str) -> Vec<String> {
     names.into_iter().filter(|name| root.exists(&format!("{folder}/{name}/partition"))).collect()
 }
 
+/// Whether the kernel has exactly these partitions of a disk (`vda`), where and as large as they
+/// shall be.
+pub(super) fn has_partitions(root: &Root, disk: &str, wanted: &[Partition]) -> bool {
+    let number = |file: &str| root.read_text(file).ok()?.trim().parse::<u64>().ok();
+    let folder = format!("/sys/class/block/{disk}");
+    let Some(sector) = number(&format!("{folder}/queue/logical_block_size")) else { return false };
+    let is_there = |partition: &Partition| {
+        let node = partition_device(disk, partition.number);
+        [("start", partition.start), ("size", partition.sectors)].iter().all(|(file, sectors)| {
+            let found = number(&format!("{folder}/{node}/{file}"));
+            found == Some(sectors.saturating_mul(sector) / KERNEL_SECTOR)
+        })
+    };
+    partitions(root, disk).len() == wanted.len() && wanted.iter().all(is_there)
+}
+
 /// The kernel names of the devices built on this one, directly.
 pub(super) fn holders(root: &Root, device: &str) -> Vec<String> {
     root.names(&format!("/sys/class/block/{device}/holders")).unwrap_or_default()
@@ -171,6 +188,36 @@ fn is_volume_of(root: &Root, volume: &str, container: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_are_there_when_place_and_size_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        let put = |path: &str, text: &str| {
+            let path = format!("/sys/class/block/nvme0n1/{path}");
+            root.write(&path, text.as_bytes(), 0o644, None).unwrap();
+        };
+        let partition = Partition {
+            number: 1,
+            start: 256,
+            sectors: 1000,
+            kind: specs::plan::PartitionKind::Linux,
+            label: None,
+            id: None,
+            active: false,
+        };
+        let check = |wanted: &[Partition]| has_partitions(&root, "nvme0n1", wanted);
+        assert!(!check(std::slice::from_ref(&partition)), "nothing is there");
+        // The kernel counts in 512 bytes, the table in sectors of the disk.
+        put("queue/logical_block_size", "4096\n");
+        put("nvme0n1p1/partition", "1\n");
+        put("nvme0n1p1/start", "2048\n");
+        put("nvme0n1p1/size", "8000\n");
+        assert!(check(std::slice::from_ref(&partition)));
+        assert!(!check(&[Partition { sectors: 999, ..partition.clone() }]));
+        assert!(!check(&[partition.clone(), Partition { number: 2, ..partition.clone() }]));
+        assert!(!check(&[]), "one too many");
+    }
 
     #[test]
     fn identity_comes_from_sysfs_and_udev() {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use specs::plan::{Filesystem, Partition, PartitionKind, Plan, Table, partition_device};
+use specs::plan::{Filesystem, Partition, PartitionKind, Plan, Table};
 
 use super::op::Op;
 use super::system::SystemCall;
@@ -51,7 +51,7 @@ pub(super) fn write_table(
             "always",
             "--wipe-partitions",
             "always",
-            // Telling is left to partx, which also works where the kernel does not scan.
+            // Telling is left to udev or partx, which also works where the kernel does not scan.
             "--no-reread",
             "--no-tell-kernel",
             disk,
@@ -61,16 +61,8 @@ pub(super) fn write_table(
     .why(format!("write the partition table of {disk}"));
     let mut ops = vec![Op::Run(sfdisk)];
     if !partitions.is_empty() {
-        let partx = Cmd::new(Tool::Partx, &["--update", disk])
-            .why(format!("tell the kernel about the partitions of {disk}"));
-        let nodes = partitions.iter().map(|partition| partition_device(disk, partition.number));
-        ops.extend([
-            // Where udev runs it has begun to read the new table itself.
-            Op::SettleUdev,
-            Op::Run(partx),
-            Op::SettleUdev,
-            Op::System(SystemCall::AwaitNodes { nodes: nodes.collect(), deadline }),
-        ]);
+        let (disk, partitions) = (disk.to_owned(), partitions.to_vec());
+        ops.push(Op::ShowPartitions { disk, partitions, deadline });
     }
     ops
 }
@@ -82,12 +74,15 @@ fn sfdisk_script(table: &Table, partitions: &[Partition]) -> String {
         Table::Msdos { id } => format!("label: dos\nlabel-id: {id:#010x}\nunit: sectors\n"),
     };
     for partition in partitions {
-        let Partition { number, start, sectors, kind, label, id } = partition;
+        let Partition { number, start, sectors, kind, label, id, active } = partition;
         let code = type_code(table, *kind);
         // Writing to a String cannot fail.
         let _ = write!(script, "{number}: start={start}, size={sectors}, type={code}");
         if let Some(id) = id {
             let _ = write!(script, ", uuid={id}");
+        }
+        if *active {
+            script.push_str(", bootable");
         }
         if let Some(label) = label {
             let _ = write!(script, ", name=\"{}\"", escape_name(label));

@@ -3,8 +3,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use specs::plan::Partition;
 
 use super::system::SystemCall;
+use crate::archive;
 use crate::world::{Cmd, quote};
 
 /// One operation. Its `Display` is a line to paste, or, where what is done depends on what the
@@ -18,6 +22,9 @@ pub enum Op {
     RunFirst(Vec<Cmd>),
     /// Runs rsync and tells how far it has come.
     Fetch(Cmd),
+    /// Fetches an archive over HTTP, verifies and unpacks it in one pass, and tells how far it
+    /// has come.
+    Unpack(archive::Fetch),
     /// Asks the kernel.
     System(SystemCall),
     /// Takes a disk out of use: swap areas, RAID, LVM and device-mapper on it. Which commands
@@ -31,6 +38,16 @@ pub enum Op {
     ForgetPartitions {
         /// Device node.
         disk: String,
+    },
+    /// Makes the kernel see the partitions of a table just written, where udev has not done so
+    /// already, and waits for their nodes.
+    ShowPartitions {
+        /// Device node.
+        disk: String,
+        /// What it shall see.
+        partitions: Vec<Partition>,
+        /// How long the nodes are waited for.
+        deadline: Duration,
     },
     /// Waits for what udev has begun, where udev runs.
     SettleUdev,
@@ -111,6 +128,13 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Run(cmd) | Op::Fetch(cmd) => write!(f, "{cmd}"),
+            Op::Unpack(archive::Fetch { urls, folder, .. }) => {
+                let urls: Vec<String> = urls.iter().map(|url| quote(url)).collect();
+                let folder = quote(&folder.to_string_lossy());
+                write!(f, "curl --fail {} | ", urls.join(" || curl --fail "))?;
+                write!(f, "tar --extract --zstd --numeric-owner --xattrs '--xattrs-include=*' ")?;
+                write!(f, "--directory={folder}  # verified by SHA256SUMS beside it")
+            }
             Op::RunFirst(cmds) => {
                 let lines: Vec<String> = cmds.iter().map(Cmd::to_string).collect();
                 write!(f, "{}", lines.join("  # or: "))
@@ -122,6 +146,9 @@ impl fmt::Display for Op {
             }
             Op::ForgetPartitions { disk } => {
                 write!(f, "# wipefs and partx --delete for the partitions found on {disk}")
+            }
+            Op::ShowPartitions { disk, .. } => {
+                write!(f, "partx --update {}  # unless udev did", quote(disk))
             }
             Op::SettleUdev => f.write_str("udevadm settle  # where udev runs"),
             Op::MakeFolder { path } => write!(f, "mkdir -p $TARGET{}", quote(path)),

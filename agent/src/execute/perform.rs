@@ -1,14 +1,17 @@
 //! Performs operations: the half of the executor that changes the world.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use specs::event::Event;
+use specs::plan::{Partition, partition_device};
 
 use super::boot::BootEntries;
 use super::op::Op;
 use super::redact::redact;
 use super::system::SystemCall;
-use super::{Executor, Installation, StepError, release, rsync};
+use super::{Executor, Installation, StepError, device, release, rsync};
+use crate::archive::{self, Happening};
 use crate::assignments;
 use crate::chain;
 use crate::world::{Cmd, CmdError, Output, Root, SEARCH_PATH, Tool};
@@ -20,7 +23,7 @@ const EFIVARS: &str = "/sys/firmware/efi/efivars";
 const FORGET_TRIES: u32 = 10;
 
 /// How long is waited between these tries.
-const FORGET_PAUSE: std::time::Duration = std::time::Duration::from_millis(300);
+const FORGET_PAUSE: Duration = Duration::from_millis(300);
 
 impl Executor<'_> {
     /// Performs one operation of a step. `tree_bytes` is what a fetch has to bring.
@@ -37,9 +40,13 @@ impl Executor<'_> {
             Op::Run(cmd) => self.run(cmd, secrets).map(drop),
             Op::RunFirst(cmds) => self.run(first_present(&tree, cmds)?, secrets).map(drop),
             Op::Fetch(cmd) => self.fetch(step, cmd, tree_bytes, secrets),
+            Op::Unpack(fetch) => self.unpack(step, fetch, tree_bytes),
             Op::System(call) => Ok(self.system.call(call)?),
             Op::Release { disk } => self.run_all(&release::stopping(&self.root, disk)),
             Op::ForgetPartitions { disk } => self.forget_partitions(disk),
+            Op::ShowPartitions { disk, partitions, deadline } => {
+                self.show_partitions(disk, partitions, *deadline)
+            }
             Op::SettleUdev => self.settle_udev(),
             Op::MakeFolder { path } => {
                 file_result(&tree, "make", path, tree.create_dirs(path, 0o755))
@@ -99,6 +106,23 @@ impl Executor<'_> {
         fetched.map(drop).map_err(|error| command_error(cmd, error, secrets))
     }
 
+    fn unpack(
+        &mut self,
+        step: &str,
+        fetch: &archive::Fetch,
+        total: Option<u64>,
+    ) -> Result<(), StepError> {
+        let events = &mut *self.events;
+        let step = step.to_owned();
+        let unpacked = fetch.run(&mut |happening| {
+            events.event(match happening {
+                Happening::Progress(done) => Event::Progress { step: step.clone(), done, total },
+                Happening::Broken(text) => Event::Warning { step: step.clone(), text },
+            });
+        });
+        unpacked.map(drop).map_err(StepError::Archive)
+    }
+
     fn settle_udev(&mut self) -> Result<(), StepError> {
         if !self.root.exists("/run/udev/control") {
             return Ok(());
@@ -123,6 +147,27 @@ impl Executor<'_> {
                 result => return result.map(drop),
             }
         }
+    }
+
+    /// udev reads a table again when its writer closes the disk, and is waited for; where it does
+    /// not run, or had no time to, the kernel is told by `partx`.
+    fn show_partitions(
+        &mut self,
+        disk: &str,
+        partitions: &[Partition],
+        deadline: Duration,
+    ) -> Result<(), StepError> {
+        self.settle_udev()?;
+        if !device::has_partitions(&self.root, device::kernel_name(disk), partitions) {
+            let why = format!("tell the kernel about the partitions of {disk}");
+            let mut tell = Cmd::new(Tool::Partx, &["--update", disk]).why(why);
+            tell.deadline = deadline;
+            self.run(&tell, &[])?;
+            self.settle_udev()?;
+        }
+        let node = |partition: &Partition| partition_device(disk, partition.number);
+        let nodes = partitions.iter().map(node).collect();
+        Ok(self.system.call(&SystemCall::AwaitNodes { nodes, deadline })?)
     }
 
     fn link_by_uuid(&mut self, uuid: &str, device: &str) -> Result<(), StepError> {

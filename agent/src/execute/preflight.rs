@@ -13,9 +13,10 @@ use specs::units::Bytes;
 
 use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
-use super::rsync;
+use super::role::Offer;
 use super::system::{SystemCall, SystemError};
 use super::{Executor, Installation, StepError, operations, release};
+use crate::archive::ArchiveError;
 use crate::world::{Cmd, CmdError, Program, Root, Tool, missing_tools};
 
 /// What stands between the plan and the machine.
@@ -101,6 +102,9 @@ pub enum PreflightError {
         #[source]
         source: CmdError,
     },
+    /// The archive of the role tree cannot be had, or not be verified.
+    #[error("the role tree cannot be fetched")]
+    Archive(#[source] ArchiveError),
     /// rsync did not say how large the role tree is.
     #[error("the size of role tree `{url}` is not in what rsync printed: {printed}")]
     Unmeasured {
@@ -108,6 +112,17 @@ pub enum PreflightError {
         url: String,
         /// The beginning of what it printed.
         printed: String,
+    },
+    /// A disk with the role tree would not boot.
+    #[error(
+        "role tree `{url}` would not boot, it has no {}: add it to the recipe of the role and build it again",
+        missing.join(", no ")
+    )]
+    Unbootable {
+        /// Where it is.
+        url: String,
+        /// What it lacks, in words.
+        missing: Vec<String>,
     },
     /// The role tree does not fit.
     #[error("role tree `{url}` needs {needed}, the file systems for it have {room}")]
@@ -121,10 +136,12 @@ pub enum PreflightError {
     },
 }
 
-/// Looks at everything; the size of the role tree in bytes when all is well.
+/// Looks at everything; what the tree's progress counts up to when all is well. `offer` is what
+/// the look at the server came to.
 pub(super) fn check(
     executor: &mut Executor<'_>,
     installation: &Installation<'_>,
+    offer: Result<Option<Offer>, PreflightError>,
 ) -> Result<u64, StepError> {
     let plan = installation.plan;
     let mut errors = Vec::new();
@@ -144,10 +161,11 @@ pub(super) fn check(
     if errors.is_empty() {
         errors.extend(free.iter().filter_map(|disk| claim(executor, disk)));
     }
-    let tree_bytes = measure(executor, installation).unwrap_or_else(|error| {
+    let offer = offer.unwrap_or_else(|error| {
         errors.push(error);
-        0
+        None
     });
+    errors.extend(offer.as_ref().and_then(|offer| check_room(plan, offer)));
     if errors.is_empty() {
         // Only now, since it changes the machine: nothing is destroyed by it, but somebody who
         // looks at a failed machine should find it as it was.
@@ -156,7 +174,8 @@ pub(super) fn check(
         }
         errors.extend(held.iter().filter_map(|disk| claim(executor, disk)));
     }
-    if errors.is_empty() { Ok(tree_bytes) } else { Err(StepError::Preflight(errors)) }
+    let fetched = offer.map_or(0, |offer| offer.fetched);
+    if errors.is_empty() { Ok(fetched) } else { Err(StepError::Preflight(errors)) }
 }
 
 fn check_firmware(root: &Root, plan: &Plan) -> Option<PreflightError> {
@@ -178,6 +197,7 @@ fn check_tools(root: &Root, installation: &Installation<'_>) -> Option<Preflight
                     needed.extend(release::forgetting(root, &disk).iter().filter_map(tool));
                 }
                 Op::SettleUdev if root.exists("/run/udev/control") => needed.push(Tool::Udevadm),
+                Op::ShowPartitions { .. } => needed.push(Tool::Partx),
                 Op::AddBootEntry { .. } => needed.push(Tool::Efibootmgr),
                 _ => {}
             }
@@ -285,29 +305,11 @@ fn claim(executor: &mut Executor<'_>, disk: &PlannedDisk) -> Option<PreflightErr
     claimed.err().map(|source| PreflightError::Claimed { disk: disk.path.clone(), source })
 }
 
-/// Asks the rsync daemon for the role, and whether it can fit.
-fn measure(
-    executor: &mut Executor<'_>,
-    installation: &Installation<'_>,
-) -> Result<u64, PreflightError> {
-    let plan = installation.plan;
-    let url = installation.origin.tree_url(&plan.role);
-    let fetches = |step: &plan::Step| matches!(step.action, Action::FetchTree { .. });
-    if !plan.steps.iter().any(fetches) {
-        return Ok(0);
-    }
-    let folder = format!("{}/", installation.target.display());
-    let answer = executor.runner.run(&rsync::measure(&url, &folder));
-    let output = answer.map_err(|source| PreflightError::Source { url: url.clone(), source })?;
-    let Some(tree) = rsync::total_size(&output.stdout) else {
-        let printed = output.stdout.trim().chars().take(200).collect();
-        return Err(PreflightError::Unmeasured { url, printed });
-    };
-    let (needed, room) = (needed(tree), room(plan));
-    if needed > room {
-        return Err(PreflightError::TooLarge { url, needed, room });
-    }
-    Ok(tree)
+/// Whether the tree can lie where the plan puts it.
+fn check_room(plan: &Plan, offer: &Offer) -> Option<PreflightError> {
+    let (needed, room) = (needed(offer.content), room(plan));
+    let url = offer.url.clone();
+    (needed > room).then_some(PreflightError::TooLarge { url, needed, room })
 }
 
 /// What a tree of so many bytes takes on a file system that can still be worked with.

@@ -30,6 +30,35 @@ pub(super) fn measure(url: &str, folder: &str) -> Cmd {
     Cmd::new(Tool::Rsync, &args).why(format!("find {url}"))
 }
 
+/// Asks which files of a tree fit one of these patterns, which begin at its root. The daemon looks
+/// into no other folder.
+pub(super) fn list(url: &str, patterns: &[String]) -> Cmd {
+    let mut shown: Vec<&str> = Vec::new();
+    for pattern in patterns {
+        // A file is found only where each folder above it is shown as well.
+        let folders = pattern.match_indices('/').map(|(end, _)| &pattern[..=end]).skip(1);
+        for path in folders.chain([pattern.as_str()]) {
+            if !shown.contains(&path) {
+                shown.push(path);
+            }
+        }
+    }
+    let includes: Vec<String> = shown.iter().map(|path| format!("--include={path}")).collect();
+    let mut args = vec!["--list-only", "--recursive", "--links"];
+    args.extend(includes.iter().map(String::as_str));
+    args.extend(["--exclude=*", STALLED, CONNECT, url]);
+    Cmd::new(Tool::Rsync, &args).why(format!("look into {url}"))
+}
+
+/// The path in a line of [`list`], which comes behind permissions, size, date and time.
+pub(super) fn listed(line: &str) -> Option<&str> {
+    let mut rest = line;
+    for _ in 0..4 {
+        rest = rest.trim_start().split_once(' ')?.1;
+    }
+    Some(rest.split_once(" -> ").map_or(rest, |(link, _)| link))
+}
+
 /// The bytes of all files, each of several hard links counted once, from the output of
 /// [`measure`]: what [`bytes_done`] arrives at.
 pub(super) fn total_size(stats: &str) -> Option<u64> {
@@ -73,5 +102,29 @@ mod tests {
             "Total file size: 3,100,016 bytes\nTotal transferred file size: 3,000,003 bytes\n";
         assert_eq!(total_size(stats), Some(3_000_003));
         assert_eq!(total_size("nothing"), None);
+    }
+
+    #[test]
+    fn folders_above_a_pattern_are_shown_once_and_paths_are_read() {
+        let patterns = ["/vmlinuz*", "/boot/vmlinuz*", "/boot/kernel-*", "/usr/lib/grub/*/x"];
+        assert_eq!(
+            list("rsync://h/t/", &patterns.map(str::to_owned)).to_string(),
+            "rsync --list-only --recursive --links '--include=/vmlinuz*' --include=/boot/ \
+             '--include=/boot/vmlinuz*' '--include=/boot/kernel-*' --include=/usr/ \
+             --include=/usr/lib/ --include=/usr/lib/grub/ '--include=/usr/lib/grub/*/' \
+             '--include=/usr/lib/grub/*/x' '--exclude=*' --timeout=120 --contimeout=30 \
+             rsync://h/t/"
+        );
+        for (line, path) in [
+            (
+                "-rw-r--r--     14,186,432 2026/11/16 10:17:40 boot/vmlinuz-6",
+                Some("boot/vmlinuz-6"),
+            ),
+            ("lrwxrwxrwx             33 2026/11/16 10:17:40 vmlinuz -> boot/v", Some("vmlinuz")),
+            ("drwxr-xr-x          4,096 2026/11/16 10:17:40 a b", Some("a b")),
+            ("welcome", None),
+        ] {
+            assert_eq!(listed(line), path, "{line}");
+        }
     }
 }

@@ -68,8 +68,16 @@ pub enum SystemCall {
         /// For how long at most.
         deadline: Duration,
     },
-    /// Writes everything out.
+    /// Writes everything out; errors are told to nobody.
     Sync,
+    /// Writes out the file systems mounted at or below a folder. An error when anything written
+    /// to them since they were mounted is not on their disks.
+    FlushBelow(PathBuf),
+    /// Writes out what block devices hold in memory, likewise.
+    FlushDevices {
+        /// Device nodes.
+        nodes: Vec<String>,
+    },
 }
 
 /// The kernel refused.
@@ -119,6 +127,11 @@ impl fmt::Display for SystemCall {
                 write!(f, "ls {}", nodes.join(" "))
             }
             SystemCall::Sync => f.write_str("sync"),
+            SystemCall::FlushBelow(folder) => write!(f, "sync --file-system {}", path(folder)),
+            SystemCall::FlushDevices { nodes } => {
+                let nodes: Vec<String> = nodes.iter().map(|node| quote(node)).collect();
+                write!(f, "sync {}", nodes.join(" "))
+            }
         }
     }
 }
@@ -146,6 +159,10 @@ impl System for LinuxSystem {
             SystemCall::Sync => {
                 nix::unistd::sync();
                 Ok(())
+            }
+            SystemCall::FlushBelow(folder) => flush_below(folder),
+            SystemCall::FlushDevices { nodes } => {
+                nodes.iter().try_for_each(|node| File::open(node)?.sync_all())
             }
         };
         result.map_err(|source| SystemError { call: call.to_string(), source })
@@ -211,6 +228,14 @@ fn unmount_below(folder: &Path) -> io::Result<()> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+    Ok(())
+}
+
+fn flush_below(folder: &Path) -> io::Result<()> {
+    let table = Root::system().read_text("/proc/self/mountinfo")?;
+    for point in mount_points_below(&table, folder) {
+        rustix::fs::syncfs(File::open(point)?)?;
     }
     Ok(())
 }

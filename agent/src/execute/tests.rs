@@ -12,6 +12,7 @@ use specs::units::Token;
 use specs::value::{Value, Variables};
 
 use super::*;
+use crate::options::TreeSource;
 use crate::world::{FakeRunner, Tool};
 
 const VM: &str = include_str!("../../../specs/profiles/vm.configure");
@@ -78,6 +79,7 @@ fn origin() -> Origin {
         rsync_host: "10.0.2.2".to_owned(),
         rsync_port: 1515,
         rsync_path: "install".to_owned(),
+        archives: None,
     }
 }
 
@@ -128,10 +130,25 @@ fn tables_are_written_in_one_call_and_their_nodes_awaited() {
             1: start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, uuid=23f58cc6-af55-8c47-960b-330ad60976ab
             2: start=4096, size=20965376, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=6f4d623b-d0b3-8d81-8eec-5461bfb16a50, name="root"
             END
-            udevadm settle  # where udev runs
-            partx --update /dev/vda
-            udevadm settle  # where udev runs
-            ls /dev/vda1 /dev/vda2"#]],
+            partx --update /dev/vda  # unless udev did"#]],
+    );
+}
+
+#[test]
+fn an_mbr_has_an_active_partition() {
+    let wanted = |action: &Action| matches!(action, Action::WriteTable { .. });
+    let facts = facts(&["vda"], "bios");
+    check(
+        &plan(&VM.replace("gpt", "msdos"), &facts, &[("disk", "vda")]),
+        wanted,
+        &expect![[r#"
+            sfdisk --quiet --wipe always --wipe-partitions always --no-reread --no-tell-kernel /dev/vda <<'END'
+            label: dos
+            label-id: 0xea677403
+            unit: sectors
+            1: start=2048, size=20969472, type=83, bootable
+            END
+            partx --update /dev/vda  # unless udev did"#]],
     );
 }
 
@@ -175,6 +192,24 @@ fn the_tree_is_fetched_whole() {
             "rsync -aHAX --numeric-ids --info=progress2 --no-inc-recursive --timeout=120 --contimeout=30 rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/ /mnt/target/"
         ],
     );
+}
+
+#[test]
+fn a_tree_over_http_is_verified_and_may_lie_in_two_places() {
+    let plan = vm("bios");
+    let (host, path) = ("fd00::1".to_owned(), "install".to_owned());
+    let archives = Some(TreeSource { host, port: 8080, path });
+    let origin = Origin { archives, ..origin() };
+    let installation = Installation {
+        plan: &plan,
+        facts: None,
+        origin: &origin,
+        log: None,
+        target: PathBuf::from(TARGET),
+    };
+    let ops = tree::fetch(&installation, &plan.role);
+    let lines: Vec<String> = ops.iter().map(ToString::to_string).collect();
+    expect!["curl --fail 'http://[fd00::1]:8080/install/D12-F.1.0.0/mysql-D12-F.1.0.0.edeploy' || curl --fail 'http://[fd00::1]:8080/install/mysql-D12-F.1.0.0.edeploy' | tar --extract --zstd --numeric-owner --xattrs '--xattrs-include=*' --directory=/mnt/target  # verified by SHA256SUMS beside it"].assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -339,6 +374,23 @@ const BOOT_ENTRIES: &str =
 const WITH_NEW_ENTRY: &str = "BootOrder: 0002,0001,0000\nBoot0000* UiApp\nBoot0001* PXE\n\
                               Boot0002* edeploy\nBoot0003* edeploy\n";
 
+/// What rsync says of the size of a tree.
+fn tree_of(bytes: u64) -> String {
+    format!("Total transferred file size: {bytes} bytes\n")
+}
+
+/// What rsync lists of a tree that boots.
+const BOOTS: &str = "-rw-r--r-- 1 2026/11/16 10:17:40 boot/vmlinuz-6.1\n\
+                     -rw-r--r-- 1 2026/11/16 10:17:40 usr/sbin/grub-install\n\
+                     -rw-r--r-- 1 2026/11/16 10:17:40 usr/sbin/grub2-mkconfig\n\
+                     -rw-r--r-- 1 2026/11/16 10:17:40 usr/lib/grub/i386-pc/modinfo.sh\n\
+                     -rw-r--r-- 1 2026/11/16 10:17:40 usr/lib/grub/x86_64-efi/modinfo.sh\n";
+
+/// Whether this asks for the role, and fetches nothing.
+fn asks(line: &str) -> bool {
+    line.starts_with("rsync -aH --dry-run") || line.starts_with("rsync --list-only")
+}
+
 /// Writes a file of a fake machine; without the flushing of [`Root::write`], which takes time.
 fn put(folder: &Path, path: &str, text: &str) {
     let path = folder.join(path.trim_start_matches('/'));
@@ -367,7 +419,8 @@ impl Machine {
             put(folder.path(), &path, &text);
         }
         let runner = FakeRunner::default()
-            .answer("rsync -aH --dry-run", "Total transferred file size: 2,000 bytes\n")
+            .answer("rsync -aH --dry-run", &tree_of(2000))
+            .answer("rsync --list-only", BOOTS)
             .answer(
                 "rsync -aHAX",
                 "  1,000  50%  1.00MB/s 0:00:00\n  2,000 100%  1.00MB/s 0:00:00\n",
@@ -432,7 +485,6 @@ fn every_command_and_every_call_may_fail() {
     for firmware in ["bios", "uefi"] {
         let mut good = Machine::new(firmware);
         good.execute().unwrap();
-        let preflight = "rsync -aH --dry-run";
         for (number, line) in good.runner.transcript.iter().enumerate() {
             let mut machine = Machine::new(firmware);
             machine.runner.fail_at = Some(number);
@@ -442,7 +494,7 @@ fn every_command_and_every_call_may_fail() {
                 continue;
             }
             let failure = machine.execute().unwrap_err();
-            check_failure(&machine, &failure, line.starts_with(preflight));
+            check_failure(&machine, &failure, asks(line));
             let text = crate::chain(&failure);
             assert!(text.contains("exited with 1; its last words: injected fault"), "{text}");
             // Lines name the folder of the machine that ran them; programs are the same.
@@ -508,14 +560,14 @@ fn nothing_is_destroyed_before_the_server_has_agreed() {
     let failure = machine.execute().unwrap_err();
     check_failure(&machine, &failure, true);
     assert!(matches!(*failure.error, StepError::Unconfirmed(_)), "{failure}");
-    assert!(machine.runner.transcript.iter().all(|line| line.starts_with("rsync -aH --dry-run")));
+    assert!(machine.runner.transcript.iter().all(|line| asks(line)));
     let text = crate::chain(&failure);
     assert!(text.contains("nothing was written: this ticket has ended"), "{text}");
 }
 
 #[test]
 fn a_tree_that_may_not_fit_where_it_lies_destroys_nothing() {
-    let gib = |size: u64| format!("Total transferred file size: {} bytes\n", size << 30);
+    let gib = |size: u64| tree_of(size << 30);
     // The second disk of 10 GiB is for data alone.
     for (printed, wanted) in [
         (gib(9), None),
@@ -539,6 +591,19 @@ fn a_tree_that_may_not_fit_where_it_lies_destroys_nothing() {
             (result, wanted) => panic!("{result:?} instead of {wanted:?}"),
         }
     }
+}
+
+#[test]
+fn a_tree_that_would_not_boot_destroys_nothing() {
+    let mut machine = Machine::new("uefi");
+    let text = BOOTS.replace("boot/vmlinuz", "boot/initrd.img").replace("x86_64-efi", "arm64-efi");
+    machine.runner.answers.insert(0, ("rsync --list-only".to_owned(), text));
+    let failure = machine.execute().unwrap_err();
+    assert_eq!((failure.step.as_str(), failure.disks), (PREFLIGHT, DiskState::Untouched));
+    let text = crate::chain(&failure);
+    let wanted = "has no kernel (/boot/vmlinuz-*, package linux-image-amd64), no GRUB for UEFI \
+                  (/usr/lib/grub/x86_64-efi, package grub-efi-amd64-bin): add it to the recipe";
+    assert!(text.contains(wanted), "{text}");
 }
 
 #[test]
@@ -639,13 +704,7 @@ fn all_that_is_wrong_with_the_machine_is_told_at_once() {
     let mounted = b"30 1 252:0 / /data rw - ext4 /dev/vda rw\n";
     root.write("/proc/self/mountinfo", mounted, 0o644, None).unwrap();
     std::fs::remove_file(machine.folder.path().join("usr/sbin/sfdisk")).unwrap();
-    machine.runner.answers.insert(
-        0,
-        (
-            "rsync -aH --dry-run".to_owned(),
-            "Total transferred file size: 99,000,000,000 bytes\n".to_owned(),
-        ),
-    );
+    machine.runner.answers.insert(0, ("rsync -aH --dry-run".to_owned(), tree_of(99_000_000_000)));
     let text = crate::chain(&machine.execute().unwrap_err()).replace("; ", ";\n");
     let here = machine.folder.path().display().to_string();
     expect![[r#"
@@ -656,6 +715,5 @@ fn all_that_is_wrong_with_the_machine_is_told_at_once() {
         disk `/dev/vda` is read-only;
         disk `/dev/vda` is in use: /dev/vda is mounted at /data;
         role tree `rsync://10.0.2.2:1515/install/D12-F.1.0.0/mysql/` needs 96.8 GiB, the file systems for it have 9.9 GiB"#]].assert_eq(&text.replace(&here, ""));
-    let only = ["rsync -aH --dry-run"];
-    assert!(machine.runner.transcript.iter().all(|line| line.starts_with(only[0])));
+    assert!(machine.runner.transcript.iter().all(|line| asks(line)));
 }

@@ -1,12 +1,12 @@
 //! The pure translation: a step of the plan in, its operations out.
 
-use std::path::Path;
 use std::time::Duration;
 
 use specs::plan::{Action, Step};
 
 use super::op::Op;
 use super::system::SystemCall;
+use super::target::inside;
 use super::{Installation, boot, disk, tree};
 
 /// What carrying out `step` consists of. Commands get the step's deadline.
@@ -39,6 +39,7 @@ pub fn operations(installation: &Installation<'_>, step: &Step) -> Vec<Op> {
     for op in &mut ops {
         match op {
             Op::Run(cmd) | Op::Fetch(cmd) => cmd.deadline = deadline,
+            Op::Unpack(fetch) => fetch.deadline = deadline,
             Op::RunFirst(cmds) => cmds.iter_mut().for_each(|cmd| cmd.deadline = deadline),
             _ => {}
         }
@@ -46,20 +47,17 @@ pub fn operations(installation: &Installation<'_>, step: &Step) -> Vec<Op> {
     ops
 }
 
-/// What an installation ends with, after the last step.
+/// What an installation ends with, after the last step. A disk that has not taken all of it must
+/// not count as installed: programs hear nothing of what the kernel writes after them.
 pub fn finishing(installation: &Installation<'_>) -> Vec<Op> {
+    let target = &installation.target;
+    let formatted = installation.plan.steps.iter().filter_map(|step| match &step.action {
+        Action::MakeFilesystem { device, .. } => Some(device.clone()),
+        _ => None,
+    });
     vec![
-        Op::System(SystemCall::Sync),
-        Op::System(SystemCall::UnmountBelow(installation.target.clone())),
-        Op::System(SystemCall::Sync),
+        Op::System(SystemCall::FlushBelow(target.clone())),
+        Op::System(SystemCall::UnmountBelow(target.clone())),
+        Op::System(SystemCall::FlushDevices { nodes: formatted.collect() }),
     ]
-}
-
-/// The real path of an absolute path inside the tree. Mount points lie on file systems that
-/// were made a moment ago: there is no link that could lead out.
-pub(super) fn inside(target: &Path, path: &str) -> std::path::PathBuf {
-    match path.trim_matches('/') {
-        "" => target.to_owned(),
-        below => target.join(below),
-    }
 }

@@ -2,14 +2,15 @@
 //! that an admin runs in it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use specs::plan::{Action, BootTarget, Command, File, Plan, Role};
 
 use super::op::Op;
 use super::redact::redact;
-use super::system::SystemCall;
-use super::translate::inside;
+use super::target::{in_chroot, inside};
 use super::{Installation, rsync};
+use crate::archive;
 use crate::assignments;
 use crate::world::{Cmd, Program};
 
@@ -19,10 +20,20 @@ pub(crate) const CONF: &str = "/var/lib/edeploy/conf";
 /// Where an installed host keeps how it was made.
 pub(crate) const RECORDS: &str = "/var/log/edeploy";
 
-/// What a chroot needs to see of the machine around it.
-const BOUND: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+/// After a connection to the server of archives has broken.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn fetch(installation: &Installation<'_>, role: &Role) -> Vec<Op> {
+    if let Some(urls) = installation.origin.archive_urls(role) {
+        let folder = installation.target.clone();
+        let deadline = Cmd::DEADLINE;
+        return vec![Op::Unpack(archive::Fetch {
+            urls,
+            folder,
+            deadline,
+            first_pause: FIRST_PAUSE,
+        })];
+    }
     let folder = format!("{}/", installation.target.display());
     vec![Op::Fetch(rsync::fetch(&installation.origin.tree_url(role), &folder))]
 }
@@ -144,15 +155,4 @@ pub(super) fn run(
         ops.push(remove);
     }
     ops
-}
-
-/// Puts what a chroot needs around operations that run in it.
-pub(super) fn in_chroot(installation: &Installation<'_>, ops: Vec<Op>) -> Vec<Op> {
-    let place = |folder: &str| inside(&installation.target, folder);
-    let bind =
-        |from: &str| Op::System(SystemCall::Bind { from: from.to_owned(), folder: place(from) });
-    let unbind = |from: &str| Op::System(SystemCall::Unbind { folder: place(from) });
-    let before = BOUND.into_iter().map(bind);
-    let after = BOUND.into_iter().rev().map(unbind);
-    before.chain(ops).chain(after).collect()
 }

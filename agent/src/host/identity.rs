@@ -121,6 +121,7 @@ impl Identity {
             rsync_path: value("RPATH").unwrap_or_else(|| RSYNC_PATH.to_owned()),
             rsync_host,
             rsync_port,
+            archives: None,
         })
     }
 }

@@ -20,7 +20,10 @@ use crate::world::{Cmd, Root, Runner, Tool};
 pub const EVENT_PROGRAM: &str = "dhcp-event";
 
 /// Where leases are written, by interface.
-const LEASES: &str = "/run/edeploy/dhcp";
+pub(super) const LEASES: &str = "/run/edeploy/dhcp";
+
+/// What this program says on its standard output, before the event, when it is called by `udhcpc`.
+pub const EVENT_MARK: &str = "dhcp-event: ";
 
 /// How long one interface asks in one round.
 const ASKING: Duration = Duration::from_secs(10);
@@ -117,7 +120,7 @@ impl Lease {
 
 /// Asks on one interface and returns what was recorded.
 pub(super) fn ask(runner: &mut dyn Runner, root: &Root, interface: &str) -> Result<Lease, String> {
-    let path = format!("{LEASES}/{interface}");
+    let path = file_of(interface);
     let text = |error: &dyn std::error::Error| crate::chain(error);
     // An older answer must not be taken for this one.
     root.create_dirs(LEASES, 0o755).map_err(|error| text(&error))?;
@@ -127,8 +130,18 @@ pub(super) fn ask(runner: &mut dyn Runner, root: &Root, interface: &str) -> Resu
     }
     let script = event_link(root).map_err(|error| text(&error))?;
     runner.run(&udhcpc(interface, &script)).map_err(|error| text(&error))?;
+    recorded(root, interface)
+}
+
+/// The lease that was recorded last for an interface.
+pub(super) fn recorded(root: &Root, interface: &str) -> Result<Lease, String> {
+    let path = file_of(interface);
     let json = root.read_text(&path).map_err(|error| format!("{path}: {error}"))?;
     serde_json::from_str(&json).map_err(|error| format!("{path}: {error}"))
+}
+
+fn file_of(interface: &str) -> String {
+    format!("{LEASES}/{interface}")
 }
 
 /// Leave with an answer or without one, in the foreground, four questions in ten seconds.
@@ -145,7 +158,7 @@ fn udhcpc(interface: &str, script: &str) -> Cmd {
 }
 
 /// The link to this program that `udhcpc` starts.
-fn event_link(root: &Root) -> io::Result<String> {
+pub(super) fn event_link(root: &Root) -> io::Result<String> {
     let path = format!("/run/edeploy/{EVENT_PROGRAM}");
     match std::os::unix::fs::symlink(AGENT, root.resolve("/run/edeploy")?.join(EVENT_PROGRAM)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -168,7 +181,7 @@ pub fn record_event(
         return Err(LeaseError::Variable { name: "interface", value: interface.to_owned() });
     }
     let lease = Lease::from_environment(variables)?;
-    let path = format!("{LEASES}/{interface}");
+    let path = file_of(interface);
     let json = serde_json::to_vec(&lease).map_err(io::Error::from);
     json.and_then(|json| root.write(&path, &json, 0o644, None))
         .map_err(|source| LeaseError::Write { path, source })

@@ -103,7 +103,7 @@ fn up_failing(
     let (console, screen) = console();
     let link =
         Link { root, runner: &|| Box::new(Port(network)), console: &console, sleep: &|_| {} };
-    let result = link.up(&options);
+    let result = link.up(&options).map(|network| network.to_string());
     let transcript = network.transcript.lock().unwrap().clone();
     (result, transcript, screen)
 }

@@ -19,6 +19,7 @@ use agent::execute::{
     EventSink, Executor, Failure, Installation, LinuxSystem, Objection, Origin, Receipt, System,
     SystemCall,
 };
+use agent::options::TreeSource;
 use agent::world::{Cmd, Program, RealRunner, Root, Runner};
 use specs::configure::Configure;
 use specs::event::Event;
@@ -74,9 +75,24 @@ impl EventSink for Events<'_> {
 
 impl Site {
     /// A site with a disk of `mib` MiB.
-    pub fn new(_ready: Ready, mib: u64) -> Site {
+    pub fn new(ready: Ready, mib: u64) -> Site {
+        Site::with_image(ready, mib, |_| {})
+    }
+
+    /// A site whose disk of `mib` MiB can keep only `room` MiB.
+    pub fn on_thin_disk(ready: Ready, mib: u64, room: u64) -> Site {
+        Site::with_image(ready, mib, |folder| {
+            let size = format!("size={room}m");
+            run("mount", &["-t", "tmpfs", "-o", &size, "room", &text(folder)]);
+        })
+    }
+
+    /// `prepare` may do something to the folder in which the image will lie.
+    fn with_image(_ready: Ready, mib: u64, prepare: impl FnOnce(&Path)) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("disk");
+        let image = folder.path().join("image/disk");
+        fs::create_dir(folder.path().join("image")).unwrap();
+        prepare(&folder.path().join("image"));
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         fs::write(folder.path().join("log"), "[ 1.0 ] token is s3cr3t-t0ken\n").unwrap();
         let disk = run("losetup", &["--show", "--find", &text(&image)]).trim().to_owned();
@@ -93,8 +109,24 @@ impl Site {
             rsync_host: "127.0.0.1".to_owned(),
             rsync_port: daemon.port,
             rsync_path: "install".to_owned(),
+            archives: None,
         };
         Site { folder, disk, daemon, facts, origin, mounted: RefCell::default() }
+    }
+
+    /// From now on trees come as archives from a web server on this port.
+    pub fn use_archives(&mut self, port: u16) {
+        let (host, path) = ("127.0.0.1".to_owned(), "install".to_owned());
+        self.origin.archives = Some(TreeSource { host, port, path });
+    }
+
+    /// The role tree as an archive.
+    pub fn packed_role(&self) -> Vec<u8> {
+        let archive = self.folder.path().join("archive");
+        let tree = self.folder.path().join("trees/D12-F.1.0.0/mysql");
+        let (tree, file) = (text(&tree), text(&archive));
+        run("tar", &["--create", "--numeric-owner", "--directory", &tree, "--file", &file, "."]);
+        zstd::bulk::compress(&fs::read(archive).unwrap(), 3).unwrap()
     }
 
     pub fn disk(&self) -> &str {
@@ -185,10 +217,26 @@ impl Site {
         run(program, args)
     }
 
+    fn role(&self) -> PathBuf {
+        self.folder.path().join("trees/D12-F.1.0.0/mysql")
+    }
+
+    /// Takes a file out of the role tree; what is returned puts it back.
+    pub fn without(&self, path: &str) -> impl FnOnce() {
+        let (file, aside) = (self.role().join(path), self.folder.path().join("aside"));
+        fs::rename(&file, &aside).unwrap();
+        move || fs::rename(&aside, &file).unwrap()
+    }
+
+    /// Makes the role tree larger.
+    pub fn fill_role(&self, mib: usize) {
+        fs::write(self.role().join("etc/large"), vec![b'x'; mib << 20]).unwrap();
+    }
+
     /// The bytes of the disk.
     pub fn image(&self) -> Vec<u8> {
         run("sync", &[]);
-        fs::read(self.folder.path().join("disk")).unwrap()
+        fs::read(self.folder.path().join("image/disk")).unwrap()
     }
 
     pub fn checksum(&self) -> String {
@@ -207,6 +255,7 @@ impl Drop for Site {
             let program = if args[0] == "--delete" { "partx" } else { "losetup" };
             let _ = RealRunner.run(&Cmd::of(Program::Named(program.to_owned()), &args));
         }
+        let _ = LinuxSystem.call(&SystemCall::UnmountBelow(self.folder.path().join("image")));
     }
 }
 
@@ -261,6 +310,10 @@ fn make_role(tree: &Path) {
     chown(tree.join("etc/owned"), Some(4242), Some(4243)).unwrap();
     symlink("/etc/hostname", tree.join("etc/link")).unwrap();
     copy_program("/bin/sh", tree);
+    fs::create_dir_all(tree.join("usr/lib/grub/i386-pc")).unwrap();
+    for path in ["boot/vmlinuz-6.1.0", "usr/lib/grub/i386-pc/modinfo.sh"] {
+        fs::write(tree.join(path), "").unwrap();
+    }
     for (path, script) in [
         ("usr/sbin/grub-install", "test -b \"$2\" && echo \"$@\" > /boot/grub/install"),
         (

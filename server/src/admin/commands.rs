@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use specs::check::Texts;
-use specs::diagnostic::Diagnostic;
+use specs::check::{Files, Report};
 use specs::facts::Facts;
 use specs::fleet::{Answer, Refused, World};
 use specs::machine::{Record, Seconds};
@@ -110,13 +109,7 @@ pub fn plan(
     let decide = |world: &World| world.upload(&facts, now(), &fresh);
     let decision = match folder {
         Some(folder) => decide(&store::read_folder(folder)?),
-        None => {
-            let settings = Settings::read(config)?;
-            let section: &Section = settings.section(DEFAULT_SECTION).with_context(|| {
-                format!("{} has no section {DEFAULT_SECTION}", config.display())
-            })?;
-            Arc::new(Store::new(section.clone())).look(decide)?
-        }
+        None => Arc::new(Store::new(default_section(config)?)).look(decide)?,
     };
     match decision.answer {
         Answer::Plan { plan, .. } => Ok(Ok(*plan)),
@@ -133,30 +126,56 @@ pub fn plan(
     }
 }
 
-/// Everything that is wrong with the files of a CONFIGDIR.
-pub fn check(folder: &Path) -> anyhow::Result<Vec<Diagnostic>> {
+/// Everything that is wrong with the files of a CONFIGDIR: of `folder` alone, or of the deployment
+/// that edeploy.conf describes, the marks `used` held against its machines.
+pub fn check(config: &Path, folder: Option<&Path>) -> anyhow::Result<Report> {
+    if let Some(folder) = folder {
+        return Ok(specs::check::check(&files_of(folder)?));
+    }
+    let section = default_section(config)?;
+    let mut files = files_of(&section.config_dir)?;
+    let mut marks = Store::new(section).look_unsettled(|world| {
+        // Of `state` and CMDBs the copy in STATEDIR counts, if there is one.
+        for file in world.files() {
+            if let Some(text) = world.text(&file) {
+                files.insert(file.to_string(), text.into_bytes());
+            }
+        }
+        let profiles = world.cmdbs.keys();
+        profiles.flat_map(|profile| world.check_marks(profile)).collect::<Vec<_>>()
+    })?;
+    let mut report = specs::check::check(&files);
+    report.findings.append(&mut marks);
+    Ok(report)
+}
+
+/// The files of a folder. The server's own folder and editors' leftovers are hidden or no files.
+fn files_of(folder: &Path) -> anyhow::Result<Files> {
     let failed = || format!("cannot read {}", folder.display());
-    let mut texts = Texts::new();
+    let mut files = Files::new();
     for entry in std::fs::read_dir(folder).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // The server's own folder and editors' leftovers are hidden or no files.
         if path.is_file() && !name.starts_with('.') {
             let bytes =
                 std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            texts.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+            files.insert(name, bytes);
         }
     }
-    Ok(specs::check::check(&texts))
+    Ok(files)
 }
 
 /// The CONFIGDIR that edeploy.conf names.
 pub fn config_dir(config: &Path) -> anyhow::Result<PathBuf> {
+    Ok(default_section(config)?.config_dir)
+}
+
+fn default_section(config: &Path) -> anyhow::Result<Section> {
     let settings = Settings::read(config)?;
-    let section = settings
-        .section(DEFAULT_SECTION)
-        .with_context(|| format!("{} has no section {DEFAULT_SECTION}", config.display()))?;
-    Ok(section.config_dir.clone())
+    let section = settings.section(DEFAULT_SECTION);
+    section
+        .cloned()
+        .with_context(|| format!("{} has no section {DEFAULT_SECTION}", config.display()))
 }
 
 /// Facts from a file, or from standard input for `-`.

@@ -119,9 +119,10 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The entries that a CMDB expression, `generate({…})` or a list, expands to, as JSON.
-pub fn entries(expression: &str) -> anyhow::Result<Vec<serde_json::Value>> {
-    let cmdb = Cmdb::parse("EXPR", expression, &Default::default())
+/// The entries that a CMDB expression, `generate({…})` or a list, expands to, as JSON. Messages
+/// call it `name`.
+pub fn entries(name: &str, expression: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+    let cmdb = Cmdb::parse(name, expression, &Default::default())
         .map_err(|findings| {
             let all: Vec<String> = findings.iter().map(Diagnostic::to_string).collect();
             anyhow::Error::msg(all.join("\n"))
@@ -193,10 +194,10 @@ mod tests {
     #[test]
     fn an_expression_expands_to_its_entries() {
         assert_eq!(
-            entries("generate({'ip': '10.0.0.9-10', 'n': 1})").unwrap(),
+            entries("EXPR", "generate({'ip': '10.0.0.9-10', 'n': 1})").unwrap(),
             [json!({"ip": "10.0.0.9", "n": 1}), json!({"ip": "10.0.0.10", "n": 1})]
         );
-        let error = entries("generate({'port': 1})").unwrap_err();
+        let error = entries("EXPR", "generate({'port': 1})").unwrap_err();
         assert!(format!("{error:#}").contains("EXPR:1"), "{error:#}");
     }
 }

@@ -144,6 +144,9 @@ enum Command {
         deployment: Deployment,
     },
     /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
+    ///
+    /// Without DIR the marks `used` are held against the machines on record as well. Warnings do
+    /// not change the exit code.
     #[command(after_help = "Example:\n  edeploy-server check /var/lib/edeploy/config")]
     Check {
         #[command(flatten)]
@@ -261,7 +264,8 @@ enum Command {
         after_help = "Example:\n  edeploy-server generate \"generate({'ip': '10.0.0.1-9'})\""
     )]
     Generate {
-        /// A call of `generate`, or a list of mappings
+        /// A call of `generate`, a list of mappings, or a CMDB file
+        #[arg(value_name = "EXPR")]
         expression: String,
         /// One JSON list
         #[arg(long)]
@@ -365,23 +369,30 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             Ok(if verdict.matched { Outcome::Done } else { Outcome::No })
         }
         Command::Generate { expression, json } => {
-            let entries = match_cmd::entries(&expression)?;
+            // No expression is the name of a file that is there.
+            let entries = match Path::new(&expression).is_file() {
+                true => {
+                    let text = std::fs::read_to_string(&expression)
+                        .with_context(|| format!("cannot read {expression}"))?;
+                    match_cmd::entries(&expression, &text)?
+                }
+                false => match_cmd::entries("EXPR", &expression)?,
+            };
             let lines: Vec<String> = entries.iter().map(ToString::to_string).collect();
             print(&if json { serde_json::to_string_pretty(&entries)? } else { lines.join("\n") })?;
             Ok(Outcome::Done)
         }
         Command::Check { config, folder, json } => {
-            let folder = folder.map_or_else(|| commands::config_dir(&config.config), Ok)?;
-            let findings = commands::check(&folder)?;
+            let report = commands::check(&config.config, folder.as_deref())?;
             if json {
-                print(&serde_json::to_string_pretty(&findings)?)?;
+                print(&serde_json::to_string_pretty(&report.findings)?)?;
             } else {
-                for finding in &findings {
-                    print(&finding.to_string())?;
+                for finding in &report.findings {
+                    print(&format!("{finding}\n"))?;
                 }
+                print(&report.summary())?;
             }
-            let broken = specs::check::has_errors(&findings);
-            Ok(if broken { Outcome::No } else { Outcome::Done })
+            Ok(if report.has_errors() { Outcome::No } else { Outcome::Done })
         }
         Command::Explain { config, paths, all: Some(hw_dir), against, json, .. } => {
             let folder = match &paths[..] {

@@ -40,8 +40,16 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Reads everything: records, files, and what the journal knows beyond them.
+    /// Reads everything, and settles what edits by hand mean.
     pub(super) fn open(section: &Section) -> Result<Engine, StoreError> {
+        let (mut engine, cmdbs) = Engine::read(section)?;
+        engine.reconcile(&cmdbs);
+        Ok(engine)
+    }
+
+    /// Reads everything: records, files, and what the journal knows beyond them; and the
+    /// profiles whose CMDBs are to be reconciled with the records.
+    pub(super) fn read(section: &Section) -> Result<(Engine, BTreeSet<Name>), StoreError> {
         let private = section.private_dir();
         ensure_private_folder(&private)
             .and_then(|()| ensure_folder(&records::folder(section)))
@@ -74,8 +82,7 @@ impl Engine {
             Line::Batch { .. } | Line::Writing { .. } => None,
         });
         engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
-        engine.reconcile(&cmdbs);
-        Ok(engine)
+        Ok((engine, cmdbs))
     }
 
     /// Takes over what other processes and admins changed since.

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails, and one that is skipped says so"
 )]
 
+mod check;
 mod crash;
 mod deployment;
 mod faults;

@@ -312,7 +312,7 @@ fn the_command_line_works_beside_a_running_server() {
     // The server takes it all up.
     let (status, body) = try_upload(http, "/upload", &machine(2)).unwrap();
     assert_eq!((status, body["plan"]["plan"]["hostname"].as_str()), (200, Some("host03")));
-    check(&["check"], 0, "");
+    check(&["check"], 0, "nothing to mend in 1 profile with 5 CMDB entries");
     deployment.write("config/vm.specs", "[(\"disk\",\n");
     check(&["check"], 1, "vm.specs:");
     check(&["check", "--json", deployment.path("config").to_str().unwrap()], 1, "\"line\"");

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 
 use super::Profile;
 use crate::catalog::File;
-use crate::cmdb::Entry;
-use crate::diagnostic::Diagnostic;
-use crate::literal::{Document, Node};
+use crate::cmdb::{Cmdb, Entry};
+use crate::configure::template;
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::literal::{Document, Kind, Node};
 use crate::value::Variables;
 
 /// More findings of one kind in one file say nothing more.
@@ -21,20 +22,19 @@ pub(super) fn check(profiles: &[Profile<'_>], findings: &mut Vec<Diagnostic>) {
         let Some(cmdb) = &profile.cmdb else { continue };
         let file = File::Cmdb(profile.name.clone()).to_string();
         let Ok(document) = Document::parse(&file, &profile.texts[&file]) else { continue };
+        comments(&document, cmdb, findings);
         let mut keys: BTreeMap<String, usize> = BTreeMap::new();
-        let mut twice = 0;
-        let mut outside = 0;
+        let (mut twice, mut outside, mut clashes) = (0, 0, 0);
         for (position, entry) in cmdb.entries().enumerate() {
             let at = |key: &str| place(&document, position, key).span;
             let described = format!("entry {} of {file}", position + 1);
             if let Some((key, shown)) = cmdb_key(profile, &entry) {
                 if let Some(first) = keys.get(&shown).filter(|_| twice < MOST) {
                     twice += 1;
-                    let message = format!(
-                        "entry {} has the same {shown}: this one is never chosen",
-                        first + 1
-                    );
-                    findings.push(document.error("check-duplicate-key", at(&key), message));
+                    let message =
+                        format!("entry {} has the same {shown} and is chosen first", first + 1);
+                    let finding = document.error(Code::CheckDuplicateKey, at(&key), message);
+                    findings.push(finding.with_help("entries are told apart by their `$$` keys"));
                 }
                 keys.entry(shown).or_insert(position);
             }
@@ -44,23 +44,62 @@ pub(super) fn check(profiles: &[Profile<'_>], findings: &mut Vec<Diagnostic>) {
                 if let Some(earlier) = earlier.filter(|_| twice < MOST) {
                     twice += 1;
                     let message = format!("{key} {value} is that of {earlier} as well");
-                    let finding = document.error("check-duplicate", at(&key), message);
+                    let finding = document.error(Code::CheckDuplicate, at(&key), message);
                     findings.push(finding.with_help("two machines would have it"));
                 }
             }
             for (key, message) in outside_network(&entry) {
                 if outside < MOST {
                     outside += 1;
-                    findings.push(document.error("check-network", at(&key), message));
+                    let finding = document.error(Code::CheckNetwork, at(&key), message);
+                    findings.push(finding.with_help("correct the address, netmask or gateway"));
                 }
             }
+            let names = entry.fields.iter().map(|field| field.key.as_str());
+            if let Some(clash) = template::clash(names).filter(|_| clashes < MOST) {
+                clashes += 1;
+                let finding = document.error(Code::CheckClash, at(""), clash.to_string());
+                findings.push(finding.with_help("rename one of them"));
+            }
+        }
+    }
+}
+
+/// Comments within what is written anew when a machine is given the entry.
+fn comments(document: &Document, cmdb: &Cmdb, findings: &mut Vec<Diagnostic>) {
+    let inside = |outer: Span, span: &Span| outer.start < span.start && span.end <= outer.end;
+    let root = document.root();
+    let mut items = root.items().unwrap_or_default().iter().enumerate().peekable();
+    let mut found = 0;
+    for comment in document.comments() {
+        while items.next_if(|(_, item)| item.span.end <= comment.start).is_some() {}
+        let message = match (&root.kind, items.peek()) {
+            (Kind::Generate(_), _) if inside(root.span, comment) => {
+                "this comment is lost when the first machine is given an entry and the list is \
+                 written out; the original stays in the `.orig` file"
+                    .to_owned()
+            }
+            (_, Some((position, item)))
+                if inside(item.span, comment)
+                    && cmdb.entry(*position).is_some_and(|entry| !entry.is_used()) =>
+            {
+                format!(
+                    "this comment stands inside entry {}, and is gone while a machine holds it",
+                    position + 1
+                )
+            }
+            _ => continue,
+        };
+        found += 1;
+        if found <= MOST {
+            let finding = document.warning(Code::CheckComment, *comment, message);
+            findings.push(finding.with_help("put it before or behind the entry"));
         }
     }
 }
 
 /// The node of a key of an entry, or of the template or entry when it is not spelled out.
 fn place<'a>(document: &'a Document, position: usize, key: &str) -> &'a Node {
-    use crate::literal::Kind;
     let root = document.root();
     let entry = match &root.kind {
         Kind::Generate(template) => template,

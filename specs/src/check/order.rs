@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Profile;
 use crate::catalog::File;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::lang::{Column, Comparison, Function, Line, Quantity, Spec, Test};
 use crate::literal::Document;
 use crate::state::Count;
@@ -28,14 +28,14 @@ pub(super) fn check(profiles: &[Profile<'_>], state: &Document, findings: &mut V
         let equal = earlier.spec.as_ref().is_some_and(|general| contains(special, general));
         if unlimited {
             let message = format!("no machine ever gets {name}: {first} takes all that would fit");
-            let finding = state.warning("check-unreachable", later.span, message);
+            let finding = state.warning(Code::CheckUnreachable, later.span, message);
             findings.push(finding.with_help(format!("put {name} before {first}")));
         } else if !equal {
             let message = format!(
                 "machines that fit {name} fit {first} as well, which comes first: {name} gets \
                  them when {first} has none left"
             );
-            let finding = state.warning("check-order", later.span, message);
+            let finding = state.warning(Code::CheckOrder, later.span, message);
             findings
                 .push(finding.with_help(format!("put {name}, which asks more, before {first}")));
         }
@@ -51,7 +51,7 @@ fn never_matching(profile: &Profile<'_>, spec: &Spec, findings: &mut Vec<Diagnos
         {
             let text = &profile.texts[&file];
             let message = "no value satisfies this: the line never matches";
-            let finding = Diagnostic::error("check-never", &file, text, column.span, message);
+            let finding = Diagnostic::error(Code::CheckNever, &file, text, column.span, message);
             findings
                 .push(finding.with_help("look at the limits: each must leave room for the other"));
         }

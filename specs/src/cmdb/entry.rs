@@ -1,5 +1,7 @@
 //! One entry of a CMDB: keys and values, which of them are secret, and how it is written.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::literal::{Kind, Literal, Node, Style};
@@ -89,6 +91,17 @@ impl Entry {
         fields.push(Field::new(USED, Value::Integer(1)));
         fields.sort_by(|a, b| a.key.cmp(&b.key));
         Entry { fields }
+    }
+
+    /// The entry with the values of these keys marked as secrets, to be written `secret("…")`.
+    #[must_use]
+    pub fn with_secrets(mut self, keys: &BTreeSet<String>) -> Entry {
+        for field in self.fields.iter_mut().filter(|field| keys.contains(&field.key)) {
+            field.secret = true;
+            // Only a text can be written so; it compares as the number does.
+            field.value = Value::Text(field.value.as_text());
+        }
+        self
     }
 
     /// Its keys and values as variables.

@@ -20,10 +20,7 @@ pub const MOST_ENTRIES: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
     /// A list joined by `:` holds something that is no range.
-    #[error(
-        "`{text}` joins a range and a single number with `:`; write the number as a range, \
-         for example `5-5`"
-    )]
+    #[error("`{text}` joins a range and a single number with `:`")]
     SingleInGroup {
         /// Index of the template's value.
         index: usize,
@@ -47,10 +44,7 @@ pub enum GenerateError {
         text: String,
     },
     /// Nothing says how long the list is.
-    #[error(
-        "no range and no list says how many entries there are; give one value a range such as \
-         `host01-20`"
-    )]
+    #[error("no range and no list says how many entries there are")]
     Endless,
     /// More than [`MOST_ENTRIES`].
     #[error("the template gives {entries} entries, more than {MOST_ENTRIES}")]
@@ -68,6 +62,19 @@ impl GenerateError {
             | GenerateError::Address { index, .. }
             | GenerateError::Number { index, .. } => Some(*index),
             GenerateError::Endless | GenerateError::TooMany { .. } => None,
+        }
+    }
+}
+
+impl GenerateError {
+    /// How to mend it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            GenerateError::SingleInGroup { .. } => "write the number as a range, for example `5-5`",
+            GenerateError::Address { .. } => "end the range at 255 and let the part before count",
+            GenerateError::Number { .. } => "break the digits up with a letter or a point",
+            GenerateError::Endless => "give one value a range such as `host01-20`",
+            GenerateError::TooMany { .. } => "look at the ranges: a digit too many?",
         }
     }
 }
@@ -135,6 +142,11 @@ impl Generator {
             };
             Entry { fields: self.columns.iter().map(field).collect() }
         })
+    }
+
+    /// Whether the entries have this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.columns.iter().any(|column| column.key == key)
     }
 
     /// The value of one key in entry number `position`.
@@ -245,7 +257,7 @@ impl Numbers {
                 } else {
                     range.first - position
                 };
-                text.push_str(&format!("{number:0width$}", width = range.width));
+                push_number(text, number, range.width);
                 return;
             }
             position -= range.length();
@@ -257,6 +269,19 @@ impl Range {
     fn length(&self) -> u64 {
         self.first.abs_diff(self.last) + 1
     }
+}
+
+/// Appends a number, with zeros before it up to `width` digits: `write!` does the same in several
+/// times as long, and a hall has some hundred thousand of them.
+fn push_number(text: &mut String, mut number: u64, width: usize) {
+    let mut digits = ['0'; MOST_DIGITS + 2];
+    let mut first = digits.len();
+    while number > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] = char::from(b'0' + (number % 10) as u8);
+        number /= 10;
+    }
+    text.extend(&digits[first.min(digits.len() - width)..]);
 }
 
 /// A text with a range somewhere: the first group of ranges varies, everything else stays.
@@ -418,6 +443,22 @@ mod tests {
         assert_eq!(of("1-1000001".into()), Err(GenerateError::TooMany { entries: 1_000_001 }));
         assert!(matches!(of("1-99999999999999999999".into()), Err(GenerateError::Number { .. })));
         assert_eq!(of("0-255.0-255.0-255.0-255".into()).map_err(|error| error.index()), Err(None));
+    }
+
+    #[test]
+    fn numbers_are_padded_up_to_their_width() {
+        for (number, width, expected) in [
+            (0, 0, "0"),
+            (7, 3, "007"),
+            (1234, 3, "1234"),
+            (999_999_999_999_999_999, 18, "999999999999999999"),
+            (1, 18, "000000000000000001"),
+            (u64::MAX, 0, "18446744073709551615"),
+        ] {
+            let mut text = "h".to_owned();
+            push_number(&mut text, number, width);
+            assert_eq!(text, format!("h{expected}"));
+        }
     }
 
     #[test]

@@ -110,11 +110,21 @@ impl Mend {
     }
 }
 
-/// The text lines these lines stand on.
+/// The text lines these lines stand on: `4, 6, 12 to 19`.
 fn numbers(spec: &Spec, lines: &[usize]) -> String {
-    let numbers: Vec<String> =
-        lines.iter().map(|&line| spec.lines[line].number.to_string()).collect();
-    numbers.join(", ")
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for number in lines.iter().map(|&line| spec.lines[line].number) {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let shown = runs.into_iter().map(|(first, last)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first} to {last}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 struct Mender<'a> {

@@ -4,7 +4,7 @@
 //! place.
 
 use super::{Fact, Facts};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Node, text_of};
 use crate::value::Value;
 
@@ -13,6 +13,8 @@ pub const MAX_FACTS: usize = 20_000;
 
 /// The longest text of a fact, in bytes.
 pub const MAX_TEXT: usize = 16 << 10;
+
+const SHAPE: &str = "facts are written `[[\"disk\", \"sda\", \"size\", \"10\"], …]`";
 
 /// The largest file of facts, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -24,12 +26,16 @@ impl Facts {
         if bytes.len() > MAX_BYTES {
             let message = format!("facts larger than {} MiB are not read", MAX_BYTES >> 20);
             let nowhere = Span::default();
-            return Err(Diagnostic::error("facts-too-large", file, "", nowhere, message));
+            return Err(Diagnostic::error(Code::FactsTooLarge, file, "", nowhere, message)
+                .with_help(
+                    "a machine reports some thousand facts at most: is this another file?",
+                ));
         }
         let text = text_of(file, bytes)?;
         match serde_json::from_str::<serde_json::Value>(text) {
             Ok(json) => from_json(&json).map_err(|message| {
-                Diagnostic::error("facts-shape", file, text, Span::default(), message)
+                Diagnostic::error(Code::FactsShape, file, text, Span::default(), message)
+                    .with_help(SHAPE)
             }),
             Err(json_error) => match Document::parse(file, text) {
                 Ok(document) => from_document(&document),
@@ -49,7 +55,8 @@ fn further(file: &str, text: &str, json: &serde_json::Error, literal: Diagnostic
     let start = line_start + json.column().saturating_sub(1);
     let message = json.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
-    Diagnostic::error("facts-json", file, text, Span { start, end: start + 1 }, message)
+    Diagnostic::error(Code::FactsJson, file, text, Span { start, end: start + 1 }, message)
+        .with_help(SHAPE)
 }
 
 fn from_json(json: &serde_json::Value) -> Result<Facts, String> {
@@ -85,7 +92,9 @@ fn json_value(json: &serde_json::Value) -> Option<Value> {
 }
 
 fn from_document(document: &Document) -> Result<Facts, Diagnostic> {
-    let shape = |node: &Node, why: String| document.error("facts-shape", node.span, why);
+    let shape = |node: &Node, why: String| {
+        document.error(Code::FactsShape, node.span, why).with_help(SHAPE)
+    };
     let root = document.root();
     let items =
         root.items().ok_or_else(|| shape(root, "facts are a list of tuples of four".to_owned()))?;

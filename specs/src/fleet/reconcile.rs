@@ -14,7 +14,7 @@ use crate::machine::{Holding, Phase, Record, Seconds};
 use crate::units::Name;
 
 /// Where an entry is after the edit.
-enum Found {
+pub(super) enum Found {
     /// Untouched, at this position.
     Same(usize),
     /// Marked used still, at the same position, with other values.
@@ -47,7 +47,7 @@ impl World {
 }
 
 /// Where each entry stands, by its content.
-fn places_of(cmdb: &Cmdb) -> BTreeMap<String, usize> {
+pub(super) fn places_of(cmdb: &Cmdb) -> BTreeMap<String, usize> {
     let entries: Vec<Entry> = cmdb.entries().collect();
     let contents = entries.iter().enumerate().rev();
     contents.map(|(position, entry)| (content(entry), position)).collect()
@@ -57,7 +57,7 @@ fn content(entry: &Entry) -> String {
     format!("{:?}", entry.fields)
 }
 
-fn find(cmdb: &Cmdb, places: &BTreeMap<String, usize>, holding: &Holding) -> Found {
+pub(super) fn find(cmdb: &Cmdb, places: &BTreeMap<String, usize>, holding: &Holding) -> Found {
     if let Some(position) = places.get(&content(&holding.after)) {
         return Found::Same(*position);
     }

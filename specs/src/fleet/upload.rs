@@ -2,6 +2,8 @@
 
 pub(super) mod trial;
 
+use std::collections::BTreeSet;
+
 use super::census::Who;
 use super::draft::Draft;
 use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
@@ -47,6 +49,8 @@ struct Offer {
     profile: Name,
     holding: Option<Holding>,
     merged: Variables,
+    /// The names of the variables that are bound to secrets.
+    secret: BTreeSet<String>,
     plan: Plan,
 }
 
@@ -136,10 +140,13 @@ impl World {
             }
         };
         let pin = record.pin.as_ref().filter(|pin| pin.profile == *profile);
-        let mut variables = match (upload.matcher.find(spec), pin) {
-            (Ok(matched), _) => matched.variables,
+        let (mut variables, secret) = match (upload.matcher.find(spec), pin) {
+            (Ok(matched), _) => {
+                let secret = secret_variables(spec, upload.facts, &matched.lines);
+                (matched.variables, secret)
+            }
             // An assignment by hand is the operator's word for what the facts do not say.
-            (Err(_), Some(pin)) if !pin.variables.is_empty() => Variables::new(),
+            (Err(_), Some(pin)) if !pin.variables.is_empty() => (Variables::new(), BTreeSet::new()),
             (Err(no), _) => return Err(No::Match(no)),
         };
         let pinned = pin.map(|pin| &pin.variables);
@@ -152,14 +159,14 @@ impl World {
                 return stop(503, format!("{profile} fits, but there is no {profile}.configure"));
             }
         };
-        let holding = self.holding(profile, record, spec, &variables)?;
+        let holding = self.holding(profile, record, spec, &variables, &secret)?;
+        let unbound = Entry::default().bound_to(&variables).with_secrets(&secret);
+        let entry = holding.as_ref().map_or(&unbound, |holding| &holding.after);
         let mut merged = match &holding {
             Some(holding) => holding.after.variables(),
             None => variables,
         };
         merged.insert(PROFILE_VARIABLE.to_owned(), Value::from(profile.as_str()));
-        let nothing = Entry::default();
-        let entry = holding.as_ref().map_or(&nothing, |holding| &holding.after);
         let secrets = secret::values(entry, &merged);
         let inputs = Inputs {
             facts: upload.facts,
@@ -170,7 +177,7 @@ impl World {
             scripts: &self.catalog.scripts,
         };
         match build::plan(configure, &inputs) {
-            Ok(plan) => Ok(Offer { profile: profile.clone(), holding, merged, plan }),
+            Ok(plan) => Ok(Offer { profile: profile.clone(), holding, merged, secret, plan }),
             Err(error) => stop(422, format!("{profile} fits, but no plan can be made: {error}")),
         }
     }
@@ -182,6 +189,7 @@ impl World {
         record: &Record,
         spec: &Spec,
         variables: &Variables,
+        secret: &BTreeSet<String>,
     ) -> Result<Option<Holding>, No> {
         let cmdb = match self.cmdbs.get(profile) {
             None | Some(Loaded::Missing) => {
@@ -202,7 +210,7 @@ impl World {
         };
         let keys = catalog::cmdb_keys(spec, variables);
         let bind = |position: usize, before: Entry, before_text: Option<String>| {
-            let after = before.bound_to(variables);
+            let after = before.bound_to(variables).with_secrets(secret);
             Ok(Some(Holding { position, before, before_text, after, bound: true }))
         };
         let earlier = record.assignment.as_ref().filter(|it| it.profile == *profile);
@@ -214,7 +222,7 @@ impl World {
                         "{name} holds entry {} of {profile}.cmdb, which is not for {}: \
                          `edeploy-server release {name}` lets it choose again",
                         holding.position + 1,
-                        listed(&keys),
+                        listed(&keys, secret),
                     );
                     return Err(No::Stop { status: 409, reason });
                 }
@@ -249,11 +257,12 @@ impl World {
                 Err(No::Left(format!(
                     "entry {} of {profile}.cmdb is for {} and belongs to {name}",
                     position + 1,
-                    listed(&keys),
+                    listed(&keys, secret),
                 )))
             }
             Choice::Unknown => {
-                Err(No::Left(format!("no entry of {profile}.cmdb is for {}", listed(&keys))))
+                let keys = listed(&keys, secret);
+                Err(No::Left(format!("no entry of {profile}.cmdb is for {keys}")))
             }
             Choice::Exhausted => {
                 Err(No::Left(format!("all {} entries of {profile}.cmdb are used", cmdb.len())))
@@ -454,9 +463,10 @@ impl Upload<'_> {
         let kept = earlier.as_ref().filter(|_| record.phase != Phase::Armed);
         let nonce = kept.map_or(&self.fresh.nonce, |assignment| &assignment.nonce).clone();
         let entry = offer.holding.as_ref().map(|holding| &holding.after);
+        let variables = secret::redacted_variables(entry, &offer.merged);
         record.assignment = Some(Assignment {
             hostname: offer.plan.hostname.clone(),
-            variables: secret::redacted_variables(entry, &offer.merged),
+            variables: without(variables, &offer.secret),
             nonce,
             ticket: ticket.clone(),
             counted: earlier.as_ref().is_some_and(|assignment| assignment.counted),
@@ -585,8 +595,31 @@ fn broken(findings: &[Diagnostic]) -> String {
     findings.first().map(Diagnostic::one_line).unwrap_or_default()
 }
 
+/// The variables that a match binds to values of facts under keys named like secrets, whatever
+/// the variables are called.
+fn secret_variables(spec: &Spec, facts: &Facts, lines: &[usize]) -> BTreeSet<String> {
+    let secret =
+        spec.lines.iter().zip(lines).filter(|(_, fact)| {
+            facts.0.get(**fact).is_some_and(|fact| secret::is_secret_key(&fact.2))
+        });
+    secret
+        .filter_map(|(line, _)| line.columns[3].variable.as_ref())
+        .map(|variable| variable.name.clone())
+        .collect()
+}
+
+/// The variables with those of these names replaced.
+fn without(mut variables: Variables, secret: &BTreeSet<String>) -> Variables {
+    for name in secret {
+        if let Some(value) = variables.get_mut(name) {
+            *value = Value::from(secret::REDACTED);
+        }
+    }
+    variables
+}
+
 /// `tag=T1, rack=2`, secrets excepted.
-fn listed(keys: &Variables) -> String {
-    let shown = secret::redacted_variables(None, keys);
+fn listed(keys: &Variables, secret: &BTreeSet<String>) -> String {
+    let shown = without(secret::redacted_variables(None, keys), secret);
     shown.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use regex::RegexBuilder;
 
 use super::{Column, Comparison, Function, Quantity, Test, Variable};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Kind, Node};
 use crate::value::Value;
 
@@ -25,7 +25,9 @@ pub(super) fn column(
 ) -> Result<Column, Diagnostic> {
     let Kind::Scalar(source) = &node.kind else {
         let message = format!("a column is a text or a number, not {}", node.describe());
-        return Err(document.error("spec-shape", node.span, message));
+        return Err(document
+            .error(Code::SpecShape, node.span, message)
+            .with_help("put it in quotes: a column is compared as text"));
     };
     let column =
         |variable, test| Column { source: source.clone(), span: node.span, variable, test };
@@ -34,11 +36,8 @@ pub(super) fn column(
     };
     let place = |at: usize, length: usize| place_of(document, node, text, at, length);
     let syntax_error = |fault: Fault| {
-        let error = document.error("spec-syntax", place(fault.at, fault.length), fault.message);
-        match fault.help {
-            Some(help) => error.with_help(help),
-            None => error,
-        }
+        let error = document.error(Code::SpecSyntax, place(fault.at, fault.length), fault.message);
+        error.with_help(fault.help)
     };
     let (variable, test_at) = variable(text).map_err(syntax_error)?;
     if variable.is_some() && test_at == text.len() {
@@ -48,7 +47,7 @@ pub(super) fn column(
         (test, None) => Ok(column(variable, Some(test))),
         (test, Some(doubt)) => {
             let span = place(test_at, text.len() - test_at);
-            warnings.push(document.warning("spec-function", span, doubt).with_help(format!(
+            warnings.push(document.warning(Code::SpecFunction, span, doubt).with_help(format!(
                 "the functions are {}; to say that the text is meant: in(\"{}\")",
                 NAMES.join(", "),
                 &text[test_at..],
@@ -80,16 +79,17 @@ struct Fault {
     at: usize,
     length: usize,
     message: String,
-    help: Option<String>,
+    help: String,
 }
 
 fn fault(at: usize, length: usize, message: impl Into<String>) -> Fault {
-    Fault { at, length, message: message.into(), help: None }
+    let help = "functions are written like `gt(4)`, `in(a, b)`, `and(gt(4), not(in(6)))`";
+    Fault { at, length, message: message.into(), help: help.to_owned() }
 }
 
 impl Fault {
     fn help(mut self, help: impl Into<String>) -> Fault {
-        self.help = Some(help.into());
+        self.help = help.into();
         self
     }
 }

@@ -4,7 +4,7 @@
 //! `parser`.
 
 use super::Syntax;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 
 /// What a token is; its text is `text[span]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error("literal-syntax", self.file, self.text, span, message)
+        Diagnostic::error(Code::LiteralSyntax, self.file, self.text, span, message)
     }
 
     /// The next token; after the last one, [`Token::End`] for ever.
@@ -83,7 +83,7 @@ impl<'a> Lexer<'a> {
         match (self.syntax, character) {
             (Syntax::Ron, '#') => error.with_help("in a RON file comments begin with `//`"),
             (Syntax::Python, '/') => error.with_help("in a Python file comments begin with `#`"),
-            _ => error,
+            _ => error.with_help("texts stand in quotes"),
         }
     }
 
@@ -168,7 +168,11 @@ impl<'a> Lexer<'a> {
         let rest = &self.text[start + 1..];
         let hashes = rest.len() - rest.trim_start_matches('#').len();
         let open = 1 + hashes + 1;
-        let unclosed = || self.error(Span { start, end: start + open }, "this text has no end");
+        let unclosed = || {
+            self.error(Span { start, end: start + open }, "this text has no end").with_help(
+                format!("a text that begins with `r{}\"` ends with `\"{0}`", "#".repeat(hashes)),
+            )
+        };
         let body = rest[hashes..].strip_prefix('"').ok_or_else(unclosed)?;
         let end = body.find(&format!("\"{}", "#".repeat(hashes))).ok_or_else(unclosed)?;
         self.at = start + open + end + 1 + hashes;
@@ -195,7 +199,9 @@ impl<'a> Lexer<'a> {
             match bytes.get(self.at) {
                 Some(b'\\') => self.at += 2,
                 Some(b'\n') if self.syntax == Syntax::Python && !triple => {
-                    return Err(self.error(opening, "this text has no end on its line"));
+                    return Err(self
+                        .error(opening, "this text has no end on its line")
+                        .with_help(CLOSE));
                 }
                 Some(&byte) if byte == quote => {
                     if !triple || bytes[self.at..].starts_with(&[quote, quote, quote]) {
@@ -204,7 +210,7 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                 }
                 Some(_) => self.at += 1,
-                None => return Err(self.error(opening, "this text has no end")),
+                None => return Err(self.error(opening, "this text has no end").with_help(CLOSE)),
             }
         }
         self.at += width;
@@ -215,6 +221,8 @@ impl<'a> Lexer<'a> {
         Ok(Token::Quoted(Quoted { open: opening.end - start, close: width, raw }))
     }
 }
+
+const CLOSE: &str = "close it with the quote it begins with";
 
 fn line_length(rest: &str) -> usize {
     rest.find('\n').unwrap_or(rest.len())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::lexer::{Lexer, Quoted, Token, detect};
 use super::{Document, Entry, Kind, MAX_BYTES, MAX_DEPTH, Node, Style, Syntax, escape};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::value::Value;
 
 /// Reads the one literal of a text.
@@ -12,7 +12,8 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Document, Diagnostic> {
     if text.len() > MAX_BYTES {
         let message = format!("the file is larger than {} MiB", MAX_BYTES >> 20);
         let nowhere = Span::default();
-        return Err(Diagnostic::error("literal-too-large", file, "", nowhere, message));
+        return Err(Diagnostic::error(Code::LiteralTooLarge, file, "", nowhere, message)
+            .with_help("split it into the files of several profiles"));
     }
     let mut parser = Parser::new(file, text)?;
     let root = parser.node(0)?;
@@ -37,6 +38,9 @@ pub(super) fn each_item(
     parser.items(b']', 0, each)?;
     parser.finish().map(Some)
 }
+
+const LITERALS: &str = "a text in quotes, a number, a list `[…]`, a tuple `(…)` or a mapping `{…}`";
+const CALLS: &str = "the only calls are `generate({…})` and `secret(\"…\")`";
 
 /// Keys of a mapping that are told apart by comparing each with each.
 const MANY: usize = 16;
@@ -64,13 +68,15 @@ impl<'a> Parser<'a> {
     fn finish(&self) -> Result<Style, Diagnostic> {
         if self.ahead.0 != Token::End {
             let message = "a file holds one literal, and this comes after its end";
-            return Err(self.error(self.ahead.1, message));
+            return Err(self
+                .error(self.ahead.1, message)
+                .with_help("remove it, or put everything into one list"));
         }
         Ok(Style::of(self.syntax, self.lexer.quotes))
     }
 
     fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error("literal-syntax", self.file, self.text, span, message)
+        Diagnostic::error(Code::LiteralSyntax, self.file, self.text, span, message)
     }
 
     fn take(&mut self) -> Result<(Token, Span), Diagnostic> {
@@ -87,7 +93,7 @@ impl<'a> Parser<'a> {
         let (token, span) = self.ahead;
         if depth > MAX_DEPTH {
             let message = format!("literals are nested more than {MAX_DEPTH} deep");
-            return Err(self.error(span, message));
+            return Err(self.error(span, message).with_help("no file here needs more than four"));
         }
         match token {
             Token::Mark(b'[') => self.sequence(b']', depth),
@@ -103,11 +109,12 @@ impl<'a> Parser<'a> {
                 Ok(scalar(Value::Text(text), span))
             }
             Token::Word => self.word(depth),
-            Token::Mark(_) => {
-                Err(self
-                    .error(span, format!("a literal should stand here, not `{}`", self.raw(span))))
-            }
-            Token::End => Err(self.error(span, "the file ends where a literal should stand")),
+            Token::Mark(_) => Err(self
+                .error(span, format!("a literal should stand here, not `{}`", self.raw(span)))
+                .with_help(LITERALS)),
+            Token::End => Err(self
+                .error(span, "the file ends where a literal should stand")
+                .with_help(LITERALS)),
         }
     }
 
@@ -167,7 +174,7 @@ impl<'a> Parser<'a> {
             let key_span = key.outer;
             let Kind::Scalar(Value::Text(key)) = key.kind else {
                 let message = format!("a key should be a text, not {}", key.describe());
-                return Err(self.error(key_span, message));
+                return Err(self.error(key_span, message).with_help("put the key in quotes"));
             };
             let twice = match entries.len() {
                 0..MANY => entries.iter().any(|entry| entry.key == key),
@@ -183,7 +190,9 @@ impl<'a> Parser<'a> {
                     .with_help("a mapping holds each key once; remove or rename one of them"));
             }
             if !self.at(b':') {
-                return Err(self.error(self.ahead.1, "`:` and a value should follow the key"));
+                return Err(self
+                    .error(self.ahead.1, "`:` and a value should follow the key")
+                    .with_help("a mapping is written `{\"ip\": \"10.0.0.1\", \"rack\": 7}`"));
             }
             self.take()?;
             entries.push(Entry { key, key_span, value: self.node(depth + 1)? });
@@ -213,6 +222,7 @@ impl<'a> Parser<'a> {
             Token::Mark(b']' | b')' | b'}') => {
                 let found = self.raw(self.ahead.1);
                 self.error(self.ahead.1, format!("`{found}` stands where `{close}` should"))
+                    .with_help("brackets are closed in the reverse order in which they were opened")
             }
             Token::Mark(b'[' | b'(' | b'{') | Token::Quoted(_) | Token::Number | Token::Word => {
                 let span = Span { start: self.last_end, end: self.last_end };
@@ -223,7 +233,7 @@ impl<'a> Parser<'a> {
                 let found = self.raw(self.ahead.1);
                 let message =
                     format!("`{found}` is not part of a literal: `,` or `{close}` should follow");
-                self.error(self.ahead.1, message)
+                self.error(self.ahead.1, message).with_help("write `,` between two items")
             }
         }
     }
@@ -233,7 +243,9 @@ impl<'a> Parser<'a> {
         let (token, span) = self.take()?;
         let whole = sign.to(span);
         if token != Token::Number {
-            return Err(self.error(whole, "a number should follow the sign"));
+            return Err(self
+                .error(whole, "a number should follow the sign")
+                .with_help("a text stands in quotes"));
         }
         let negative = self.raw(sign) == "-";
         Ok(scalar(self.number(span, negative)?, whole))
@@ -269,7 +281,7 @@ impl<'a> Parser<'a> {
         if !matches!(name, "generate" | "secret" | "Some") {
             return Err(self
                 .error(name_span, format!("`{name}(…)` is not a literal"))
-                .with_help("the only calls are `generate({…})` and `secret(\"…\")`"));
+                .with_help(CALLS));
         }
         let (_, open) = self.take()?;
         let argument = self.node(depth + 1)?;
@@ -277,20 +289,22 @@ impl<'a> Parser<'a> {
         if !self.at(b')') {
             let message = format!("`{name}` takes one argument and then `)`");
             let place = if self.ahead.0 == Token::End { open } else { self.ahead.1 };
-            return Err(self.error(place, message));
+            return Err(self.error(place, message).with_help(CALLS));
         }
         let (_, end) = self.take()?;
         let span = name_span.to(end);
         let kind = match (name, argument.kind) {
             ("secret", Kind::Scalar(Value::Text(text))) => Kind::Secret(text),
             ("secret", _) => {
-                return Err(self.error(argument.outer, "`secret` takes one text"));
+                return Err(self.error(argument.outer, "`secret` takes one text").with_help(CALLS));
             }
             ("generate", kind @ Kind::Dict(_)) => {
                 Kind::Generate(Box::new(Node { kind, ..argument }))
             }
             ("generate", _) => {
-                return Err(self.error(argument.outer, "`generate` takes one mapping, `{…}`"));
+                return Err(self
+                    .error(argument.outer, "`generate` takes one mapping, `{…}`")
+                    .with_help(CALLS));
             }
             (_, kind) => kind,
         };
@@ -325,13 +339,17 @@ impl<'a> Parser<'a> {
         escape::decode(body, self.syntax).map_err(|bad| {
             let start = start + bad.at;
             self.error(Span { start, end: start + bad.length }, bad.why)
+                .with_help("a backslash as such is written `\\\\`")
         })
     }
 
     /// A whole number beyond 64 bits becomes the text of its digits: matching compares text.
     fn number(&self, span: Span, negative: bool) -> Result<Value, Diagnostic> {
         let raw = self.raw(span);
-        let wrong = |why: &str| self.error(span, format!("`{raw}` is not a number: {why}"));
+        let wrong = |why: &str| {
+            self.error(span, format!("`{raw}` is not a number: {why}"))
+                .with_help("a text stands in quotes")
+        };
         let underscores = raw.bytes().zip(raw.bytes().skip(1));
         if raw.ends_with('_') || underscores.into_iter().any(|pair| pair == (b'_', b'_')) {
             return Err(wrong("underscores stand between digits"));
@@ -365,7 +383,7 @@ impl<'a> Parser<'a> {
                 Ok(Value::Float(if negative { -number } else { number }))
             }
             Ok(_) => Err(wrong("it is too large")),
-            Err(_) => Err(wrong("text stands in quotes")),
+            Err(_) => Err(wrong("it holds something else than digits")),
         }
     }
 }

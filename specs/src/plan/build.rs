@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use crate::configure::template::{Scope, Shape};
 use crate::configure::{At, Configure, Moment, TableKind};
 use crate::facts::{Facts, Firmware};
-use crate::plan::{Action, BootTarget, FORMAT, File, Filesystem, PartitionKind, Plan, Role, Step};
+use crate::plan::{
+    Action, BootTarget, FORMAT, File, Filesystem, PartitionKind, Plan, Role, Step, partition_device,
+};
 use crate::units::{Name, Token, Uuid};
 use crate::value::Variables;
 
@@ -68,6 +70,7 @@ pub fn plan(configure: &Configure, inputs: &Inputs<'_>) -> Result<Plan, PlanErro
     let mounts = planner.mounts(&volumes)?;
     let root = planner.root(&mounts)?;
     let target = planner.boot_target(&disks, &mounts)?;
+    let active = active_partition(&disks, &mounts, &target);
     let interfaces = network::resolve(&planner)?;
     let name_servers = network::name_servers(&planner)?;
     let kernel_args = system::kernel_args(&planner)?;
@@ -78,7 +81,7 @@ pub fn plan(configure: &Configure, inputs: &Inputs<'_>) -> Result<Plan, PlanErro
     let runs = |moment: Moment| admin::runs(&planner, moment, &role);
 
     let mut steps = runs(Moment::BeforeDisks)?;
-    steps.extend(disk_steps(&disks));
+    steps.extend(disk_steps(&disks, active.as_deref()));
     steps.extend(mounts.iter().map(|mount| mount_step(mount)));
     steps.extend(runs(Moment::BeforeTree)?);
     steps.push(step("tree", 7200, Action::FetchTree { role: role.clone() }));
@@ -218,24 +221,45 @@ impl Planner<'_> {
     }
 }
 
+/// The partition that is marked active where a BIOS starts from an MBR: the one with the kernel,
+/// else the first of that disk. GRUB itself does not look at the mark.
+fn active_partition(
+    disks: &[ResolvedDisk],
+    mounts: &[&Volume],
+    target: &BootTarget,
+) -> Option<String> {
+    let BootTarget::Bios { disk: path } = target else { return None };
+    let of_boot = |disk: &&ResolvedDisk| disk.planned.path == *path;
+    let disk = disks.iter().find(of_boot).filter(|disk| disk.kind == TableKind::Msdos)?;
+    let mounted = |at: &str| {
+        let volume = mounts.iter().find(|volume| volume.mount.as_deref() == Some(at))?;
+        disk.volumes.iter().find(|of_disk| of_disk.device == volume.device)
+    };
+    let kernel = mounted("/boot").or_else(|| mounted("/"));
+    let first = || Some(partition_device(path, disk.partitions.first()?.number));
+    kernel.map(|volume| volume.device.clone()).or_else(first)
+}
+
 fn step(id: impl Into<String>, deadline_seconds: u32, action: Action) -> Step {
     Step { id: id.into(), deadline_seconds, action }
 }
 
 /// Clears every disk before the first table is written, so that no remains of an earlier
 /// installation (a volume group over two disks, say) hold a disk or boot.
-fn disk_steps(disks: &[ResolvedDisk]) -> Vec<Step> {
+fn disk_steps(disks: &[ResolvedDisk], active: Option<&str>) -> Vec<Step> {
     let clear = disks.iter().map(|disk| {
         let disk = disk.planned.path.clone();
         step(format!("clear {disk}"), 120, Action::ClearDisk { disk })
     });
     let tables = disks.iter().map(|disk| {
-        let action = Action::WriteTable {
-            disk: disk.planned.path.clone(),
-            table: disk.table.clone(),
-            partitions: disk.partitions.clone(),
-        };
-        step(format!("table {}", disk.planned.path), 60, action)
+        let path = &disk.planned.path;
+        let mut partitions = disk.partitions.clone();
+        for partition in &mut partitions {
+            partition.active = active == Some(&partition_device(path, partition.number));
+        }
+        let table = disk.table.clone();
+        let action = Action::WriteTable { disk: path.clone(), table, partitions };
+        step(format!("table {path}"), 60, action)
     });
     let filesystems = disks.iter().flat_map(|disk| &disk.volumes).map(|volume| {
         let id = match (&volume.filesystem, &volume.mount) {

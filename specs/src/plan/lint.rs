@@ -186,6 +186,12 @@ impl<'a> Linter<'a> {
         if kind == TableKind::Msdos && partitions.len() > 4 {
             self.error(step, "an MBR holds four partitions");
         }
+        match partitions.iter().filter(|partition| partition.active).count() {
+            0 => {}
+            1 if kind == TableKind::Msdos => {}
+            1 => self.error(step, "only an MBR has an active partition"),
+            _ => self.error(step, "two partitions are marked active"),
+        }
         self.geometry(step, planned, kind, partitions);
         for partition in partitions {
             self.identifier(step, partition.id.as_ref().map(|id| id.as_str()), seen);

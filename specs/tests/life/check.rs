@@ -1,32 +1,38 @@
 //! For each kind of finding a configuration that has it and one that does not.
+#![expect(clippy::disallowed_methods, reason = "tests read their fixtures")]
 
-use specs::check::{Texts, check};
+use std::path::Path;
+
+use expect_test::expect;
+use specs::check::{Files, Report, check};
+use specs::diagnostic::Code;
 
 use crate::hall::{CMDB, CONFIGURE, SPECS};
 
-fn texts(changes: &[(&str, &str)]) -> Texts {
-    let mut texts: Texts = [
+fn checked(changes: &[(&str, &str)]) -> Report {
+    let mut files: Files = [
         ("state", "[('vm', 3)]"),
         ("vm.specs", SPECS),
         ("vm.cmdb", CMDB),
         ("vm.configure", CONFIGURE),
     ]
-    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+    .map(|(name, text)| (name.to_owned(), text.into()))
     .into();
     for (name, text) in changes {
         match *text {
-            "" => texts.remove(*name),
-            text => texts.insert((*name).to_owned(), text.to_owned()),
+            "" => files.remove(*name),
+            text => files.insert((*name).to_owned(), text.into()),
         };
     }
-    texts
+    check(&files)
 }
 
 /// Findings as `code file:line:column message`, those about what is bound for nobody left out.
 fn found(changes: &[(&str, &str)]) -> Vec<String> {
-    check(&texts(changes))
+    checked(changes)
+        .findings
         .into_iter()
-        .filter(|finding| finding.code != "check-unused")
+        .filter(|finding| finding.code != Code::CheckUnused)
         .map(|finding| format!("{} {}", finding.code, finding.one_line()))
         .collect()
 }
@@ -39,6 +45,12 @@ fn find(changes: &[(&str, &str)], expected: &[&str]) {
 #[test]
 fn a_good_configuration_has_none() {
     find(&[], &[]);
+    let used = [("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]")];
+    assert_eq!(checked(&used).summary(), "nothing to mend in 1 profile with 3 CMDB entries");
+    assert_eq!(checked(&[]).summary(), "2 warnings in 1 profile with 3 CMDB entries");
+    let broken = checked(&[("vm.configure", "")]);
+    assert_eq!(broken.summary(), "1 error in 1 profile with 3 CMDB entries");
+    assert!(broken.has_errors() && !checked(&[]).has_errors());
 }
 
 #[test]
@@ -79,7 +91,7 @@ fn variables_that_nobody_binds_or_uses() {
         &[("vm.configure", &CONFIGURE.replace("{{ hostname }}", "{{ hostnam }}"))],
         &["check-unbound vm.configure:3:15: nothing binds `hostnam`: vm refuses machines"],
     );
-    let unused: Vec<String> = check(&texts(&[])).iter().map(ToString::to_string).collect();
+    let unused: Vec<String> = checked(&[]).findings.iter().map(ToString::to_string).collect();
     let expected = "\
 warning[check-unused]: `$eth` is bound, and nothing uses it
  --> vm.specs:3:17
@@ -113,9 +125,7 @@ fn values_that_two_machines_would_share() {
                 "[{'tag': 'T1', 'hostname': 'a'}, {'tag': 'T2', 'hostname': 'b'},\n {'tag': 'T1', 'hostname': 'c'}]",
             ),
         ],
-        &[
-            "check-duplicate-key vm.cmdb:2:10: entry 1 has the same tag=T1: this one is never chosen",
-        ],
+        &["check-duplicate-key vm.cmdb:2:10: entry 1 has the same tag=T1 and is chosen first"],
     );
 }
 
@@ -198,36 +208,58 @@ fn what_the_readers_find_is_passed_on() {
     assert_eq!(self::found(&[("state", "[('vm', 'x')]")]).len(), 1);
 }
 
+/// Everything that is found in a folder of the corpus, and nothing else.
+#[track_caller]
+fn corpus(folder: &str, expected: expect_test::Expect) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/corpus");
+    let files: Files = std::fs::read_dir(root.join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect();
+    let report = check(&files);
+    let found = report.findings.iter().map(|it| format!("{} {}", it.code, it.one_line()));
+    let lines: Vec<String> = found.chain([report.summary()]).collect();
+    expected.assert_eq(&lines.join("\n"));
+}
+
 #[test]
-fn the_configuration_of_the_original() {
-    macro_rules! corpus {
-        ($($name:literal),*) => {
-            [$(($name, include_str!(concat!("../../../tests/fixtures/corpus/edeploy/config/", $name)))),*]
-        };
-    }
-    let files = corpus![
-        "state",
-        "backup.cmdb",
-        "hp-mlx.cmdb",
-        "hp-mlx.specs",
-        "hp.cmdb",
-        "hp.specs",
-        "kvm-test.cmdb",
-        "kvm-test.specs",
-        "vm.specs"
-    ];
-    let texts: Texts =
-        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    let found: Vec<String> = check(&texts).iter().map(|finding| finding.one_line()).collect();
-    expect_test::expect![[r#"
-        state:1:2: there is no hp.configure: machines that fit are refused
-        state:1:13: there is no vm.configure: machines that fit are refused
-        state:1:24: there is no vm-centos.specs: no machine ever fits
-        state:1:24: there is no vm-centos.configure: machines that fit are refused
-        state:1:42: there is no kvm-test.configure: machines that fit are refused
-        backup.cmdb:1:1: `state` does not name backup: this file is never used
-        hp-mlx.cmdb:1:1: `state` does not name hp-mlx: this file is never used
-        hp-mlx.specs:1:1: `state` does not name hp-mlx: this file is never used
-        hp-mlx.specs:21:53: a comma is missing here, before the next item"#]]
-    .assert_eq(&found.join("\n"));
+fn the_configurations_of_the_corpus() {
+    corpus(
+        "edeploy/config",
+        expect![[r#"
+        check-missing-file state:1:2: there is no hp.configure: machines that fit are refused
+        check-missing-file state:1:13: there is no vm.configure: machines that fit are refused
+        check-missing-file state:1:24: there is no vm-centos.specs: no machine ever fits
+        check-missing-file state:1:24: there is no vm-centos.configure: machines that fit are refused
+        check-missing-file state:1:42: there is no kvm-test.configure: machines that fit are refused
+        check-unlisted backup.cmdb:1:1: `state` does not name backup: this file is never used
+        check-unlisted hp-mlx.cmdb:1:1: `state` does not name hp-mlx: this file is never used
+        check-unlisted hp-mlx.specs:1:1: `state` does not name hp-mlx: this file is never used
+        literal-syntax hp-mlx.specs:21:53: a comma is missing here, before the next item
+        6 errors, 3 warnings in 4 profiles with 13 CMDB entries"#]],
+    );
+    corpus(
+        "edeploy-history/config",
+        expect![[r#"
+        check-missing-file state:1:1: there is no `state`: no profile is ever tried
+        literal-syntax hp-mlx@2013-10-15-59ce6037d7.specs:20:47: a comma is missing here, before the next item
+        2 errors in 0 profiles with 0 CMDB entries"#]],
+    );
+    corpus(
+        "config-tools/virtualization/tests/data/edeploy",
+        expect![[r#"
+        check-missing-file state:1:1: there is no `state`: no profile is ever tried
+        1 error in 0 profiles with 0 CMDB entries"#]],
+    );
+    corpus(
+        "config-tools/virtualization/tests/datas/etc/edeploy",
+        expect![[r#"
+        check-missing-file state:1:1: there is no `state`: no profile is ever tried
+        1 error in 0 profiles with 0 CMDB entries"#]],
+    );
 }

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod by_hand;
-mod carets;
 mod check;
 mod corpus;
 mod corpus_uploads;
+mod findings;
 mod hall;
 mod hand_edits;
 mod identity;

@@ -4,7 +4,7 @@ use specs::fleet::Change;
 use specs::secret::{REDACTED, is_secret_key, redacted_record, redacted_text};
 use specs::value::Value;
 
-use crate::hall::{Hall, mac, machine};
+use crate::hall::{CONFIGURE_BY_MAC, Hall, mac, machine};
 
 #[test]
 fn keys_named_like_secrets_are() {
@@ -45,6 +45,48 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
     let shown = format!("{:?}", redacted_record(hall.record("host03")));
     assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
+}
+
+/// A variable that is bound to a secret is one, whatever its name: in the plan's list, in the
+/// record, in the CMDB, and in what is told of `$$` keys.
+#[test]
+fn a_plain_name_does_not_give_a_secret_away() {
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("ipmi", "lan", "password", "hunter22");
+    facts.push("ipmi", "lan", "pass-number", 1234);
+    let specs = "[('disk', '$disk', 'size', 'gt(4)'), ('ipmi', 'lan', 'password', '$pw'),
+        ('ipmi', 'lan', 'pass-number', '$n=gt(4)'), ('network', '$e', 'serial', '$mac')]";
+    for cmdb in ["[{'hostname': 'host03'}]", "[]"] {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        hall.edit("vm.specs", specs);
+        hall.edit("vm.cmdb", cmdb);
+        if cmdb == "[]" {
+            hall.edit("vm.configure", &CONFIGURE_BY_MAC.replace("mysql", "{{ pw }}"));
+        }
+        let (plan, _) = hall.plan(&facts);
+        assert_eq!(plan.secrets, ["1234", "hunter22"]);
+        let variables = &hall.record(&mac(1)).assignment.as_ref().unwrap().variables;
+        assert_eq!([&variables["pw"], &variables["n"]], [&Value::from(REDACTED); 2]);
+        assert_eq!(variables["disk"], Value::from("vda"));
+        let shown = format!("{:?}", redacted_record(hall.record(&mac(1))));
+        assert!(!shown.contains("hunter22") && !shown.contains("1234"), "{shown}");
+        if cmdb != "[]" {
+            let written = hall.text("vm.cmdb");
+            assert!(written.contains("'pw': secret('hunter22')"), "{written}");
+            // Read again, it is the entry of the same machine.
+            hall.edit("vm.cmdb", &written);
+            assert_eq!(hall.plan(&facts).0, plan);
+        }
+    }
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.specs", &specs.replace("$pw", "$$pw"));
+    for cmdb in ["[{'hostname': 'a', 'pw': 'other'}]", "[{'hostname': 'a', 'pw': 'hunter22'}]"] {
+        hall.edit("vm.cmdb", cmdb);
+        let fresh = hall.fresh();
+        let told = hall.world.try_out(&facts, hall.now, &fresh).profiles.remove(0);
+        let everything = format!("{} {} {:?}", told.brief, told.reason, told.entry);
+        assert!(everything.contains(REDACTED) && !everything.contains("hunter22"), "{everything}");
+    }
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl Trying<'_> {
             Some(earlier) if earlier.position == holding.position => Chosen::HeldBefore,
             _ if pin.is_some_and(|pin| !pin.variables.is_empty()) => Chosen::Assigned,
             _ => match keys.filter(|keys| !keys.is_empty()) {
-                Some(keys) => Chosen::Keys(super::listed(&keys)),
+                Some(keys) => Chosen::Keys(super::listed(&keys, &offer.secret)),
                 None if same_values => Chosen::SameValues,
                 None => Chosen::FirstFree,
             },

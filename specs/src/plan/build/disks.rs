@@ -376,6 +376,7 @@ fn add_partition(
         kind,
         label: label.clone().filter(|_| gpt),
         id: gpt.then_some(id),
+        active: false,
     });
     let Some(filesystem) = filesystem else { return Ok(()) };
     let (mount, mount_options, mkfs_options) = match usage {

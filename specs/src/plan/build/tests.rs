@@ -152,6 +152,28 @@ fn what_the_firmware_cannot_boot_is_refused() {
 }
 
 #[test]
+fn an_mbr_that_a_bios_starts_has_its_kernels_partition_active() {
+    let boot = r#"(size: "1GiB", use: filesystem(type: ext4, mount: "/boot")),"#;
+    let swap = r#"(size: "1GiB", use: swap),"#;
+    for (table, before_root, expected) in [
+        ("gpt", "", None),
+        ("msdos", "", Some(1)),
+        ("msdos", swap, Some(2)),
+        ("msdos", &format!("{swap}{boot}") as &str, Some(2)),
+    ] {
+        let text = VM.replace("table: gpt", &format!("table: {table}"));
+        let text = text.replace(ROOT, &format!("{before_root}{ROOT}"));
+        let plan = plan_of(&text, &sample_machine(), &variables()).unwrap();
+        let active = plan.steps.iter().find_map(|step| match &step.action {
+            Action::WriteTable { partitions, .. } => partitions.iter().find(|p| p.active),
+            _ => None,
+        });
+        assert_eq!(active.map(|partition| partition.number), expected, "{table} {before_root}");
+        assert_eq!(crate::plan::lint::lint(&plan), []);
+    }
+}
+
+#[test]
 fn names_addresses_and_arguments_are_checked() {
     refused("\"{{ hostname }}\"", "\"host_03\"", "vm.configure:5:15: `host_03` is not a host name");
     refused("\"mysql\"", "\"../mysql\"", "`../mysql` is not a role or version");

@@ -133,6 +133,15 @@ fn partitions_lie_within_the_disk_one_after_the_other() {
         "partition 2 is larger than any disk",
     );
     check(|plan| partitions(plan, "/dev/vdb")[1].sectors = 0, "partition 2 is empty");
+    check(|plan| partitions(plan, "/dev/vdb")[1].active = true, "only an MBR has an active");
+    check(
+        |plan| {
+            for partition in partitions(plan, "/dev/vdb") {
+                partition.active = true;
+            }
+        },
+        "two partitions are marked active",
+    );
     check(
         |plan| partitions(plan, "/dev/vdb")[0].start = 34,
         "partition 1 begins within the first MiB",
