@@ -1,6 +1,6 @@
 //! The literal files of both syntaxes, and the configure file.
 
-use specs::check::{Texts, check};
+use specs::check::{Files, check};
 use specs::cmdb::Cmdb;
 use specs::configure::Configure;
 use specs::configure::template::{self, Scope, Shape};
@@ -210,13 +210,14 @@ pub fn planning(bytes: &[u8]) {
 pub fn checking(bytes: &[u8]) {
     let names = ["state", "vm.specs", "vm.cmdb", "vm.configure", "hp.specs", "hp.configure"];
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let texts: Texts = names
+    let files: Files = names
         .into_iter()
         .zip(text.split('\0'))
-        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
         .collect();
-    for finding in check(&texts) {
-        let lines = texts.get(&finding.file).map_or(1, |text| text.split('\n').count());
+    for finding in check(&files).findings {
+        let lines =
+            files.get(&finding.file).map_or(1, |text| text.split(|byte| *byte == b'\n').count());
         assert!((1..=lines.max(1)).contains(&finding.line), "{finding}");
         assert!(!finding.to_string().is_empty());
     }
