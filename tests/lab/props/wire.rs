@@ -34,6 +34,7 @@ pub fn plan(bytes: &[u8]) {
         rsync_host: "10.0.2.2".to_owned(),
         rsync_port: 873,
         rsync_path: "install".to_owned(),
+        archives: None,
     };
     let installation = Installation {
         plan: &plan,
