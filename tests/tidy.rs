@@ -246,7 +246,7 @@ fn candidates(path: &str, module: &str) -> Vec<String> {
 fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        ["tests", "fuzz", "src", "lib.rs"] | ["tests", "fuzz", "src", "bin", _] => true,
+        ["tests", "fuzz", "src", "bin", _] => true,
         ["tests", rest @ ..] => {
             let manifest = std::fs::read_to_string(checkout().join("tests/Cargo.toml")).unwrap();
             manifest.contains(&format!("path = \"{}\"", rest.join("/")))

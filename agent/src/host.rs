@@ -31,7 +31,7 @@ mod inquiry;
 mod journal;
 mod kept;
 mod layout;
-mod listing;
+pub mod listing;
 pub mod pkgmngr;
 mod preflight;
 mod recheck;

@@ -111,6 +111,11 @@ impl Form {
         }
     }
 
+    /// All parts, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
     /// The part with this name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)

@@ -10,7 +10,7 @@
 //! what any request means.
 
 mod guard;
-mod incoming;
+pub mod incoming;
 mod relay;
 
 use std::io::{self, Write};

@@ -110,6 +110,23 @@ pub enum IdsError {
         /// Their number.
         id: u32,
     },
+    /// Two accounts of the tree share a number and would have two: files would not tell whose
+    /// they are.
+    #[error(
+        "{}s `{first}` and `{second}` are both number {id} in the tree, and the table gives them \
+         different ones; give one of them another in the tree",
+        kind.noun()
+    )]
+    Split {
+        /// Users or groups.
+        kind: Kind,
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// Their number in the tree.
+        id: u32,
+    },
     /// A user's primary group is another one in the table.
     #[error(
         "user `{user}` has the primary group {tree} in the tree and {table} in the table of numbers; \

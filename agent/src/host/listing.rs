@@ -67,7 +67,8 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     }
 }
 
-fn read(listing: &str) -> Result<Disk, ManifestError> {
+/// What such a listing holds, but for devices and the like.
+pub fn read(listing: &str) -> Result<Disk, ManifestError> {
     let mut entries = Disk::new();
     for (number, line) in (1..).zip(listing.lines()) {
         let error = |reason| ManifestError::Line { line: number, reason };
@@ -97,9 +98,9 @@ fn read_line(line: &str) -> Result<Option<(Vec<u8>, Entry)>, &'static str> {
         }
         Some(b'L') => {
             // A name may hold an arrow as well: the size of a link is the length of its target.
-            let size = usize::try_from(size).map_err(|_| "no size")?;
-            let split = name.len().checked_sub(size + 4).ok_or("no link target")?;
-            let target = name.split_off(split).split_off(4);
+            let arrow_and_target = usize::try_from(size).ok().and_then(|size| size.checked_add(4));
+            let split = arrow_and_target.and_then(|length| name.len().checked_sub(length));
+            let target = name.split_off(split.ok_or("no link target")?).split_off(4);
             Kind::Link(target)
         }
         Some(b'f') => {
@@ -143,6 +144,15 @@ fn seconds(text: &str) -> Option<i64> {
     let numbers: Vec<i64> =
         text.split(['/', '-', ':']).map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let [year, month, day, hour, minute, second] = numbers[..] else { return None };
+    let is_time = (0..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    if !is_time {
+        return None;
+    }
     // Days since 1970-03-01 of a year that begins in March, so that the leap day is its last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
@@ -194,5 +204,25 @@ mod tests {
         assert_eq!(file.file().unwrap().mtime, 9);
         assert_eq!(seconds("2026/11/22-06:37:42"), Some(1_795_329_462));
         assert!(read("rwx|0|0\n").is_err());
+    }
+
+    /// A server that is not ours may say anything.
+    #[test]
+    fn numbers_that_no_tree_has_are_refused() {
+        let md5 = "9dd4e461268c8034f5c8564e155c67a6";
+        for (line, expected) in [
+            (
+                "rwxrwxrwx|0|0|18446744073709551615|2026/11/22-06:37:42||cL+|a -> b".to_owned(),
+                "no link target",
+            ),
+            (format!("rw-r--r--|0|0|1|99999999999999999/11/22-06:37:42|{md5}|>f+|a"), "no time"),
+            (format!("rw-r--r--|0|0|1|2026/13/22-06:37:42|{md5}|>f+|a"), "no time"),
+        ] {
+            let error = read(&line).unwrap_err();
+            assert!(
+                matches!(error, ManifestError::Line { line: 1, reason } if reason == expected),
+                "{error}"
+            );
+        }
     }
 }

@@ -18,7 +18,7 @@ const MAX_CHUNK_LINE: usize = 256;
 
 /// A request of which some bytes have come.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub struct Incoming {
     peer: Option<IpAddr>,
     max_body: usize,
     /// What has come and is not yet part of `head` or its body.
@@ -51,7 +51,7 @@ enum Chunked {
 
 /// What the bytes so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub enum Progress {
     /// More is to come.
     Incomplete,
     /// As [`Progress::Incomplete`], and the client waits for `100 Continue`.
@@ -65,27 +65,28 @@ pub(super) enum Progress {
 type Refusal = Response;
 
 impl Incoming {
-    pub(super) fn new(peer: Option<IpAddr>, max_body: usize) -> Incoming {
+    /// Nothing has come yet from `peer`; a body may have so many bytes.
+    pub fn new(peer: Option<IpAddr>, max_body: usize) -> Incoming {
         Incoming { peer, max_body, raw: Vec::new(), head: None }
     }
 
     /// Bytes of memory it holds.
-    pub(super) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.raw.capacity() + self.head.as_ref().map_or(0, |head| head.request.body.capacity())
     }
 
     /// Whether the head is complete.
-    pub(super) fn has_head(&self) -> bool {
+    pub fn has_head(&self) -> bool {
         self.head.is_some()
     }
 
     /// Whether nothing at all has come yet.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub fn is_untouched(&self) -> bool {
         self.head.is_none() && self.raw.is_empty()
     }
 
     /// The body length that was announced, zero when it is not known.
-    pub(super) fn announced(&self) -> usize {
+    pub fn announced(&self) -> usize {
         match self.head.as_ref().map(|head| head.framing) {
             Some(Framing::Length(length)) => length,
             _ => 0,
@@ -93,7 +94,7 @@ impl Incoming {
     }
 
     /// Takes the bytes that came.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Progress {
+    pub fn feed(&mut self, bytes: &[u8]) -> Progress {
         match self.advance(bytes) {
             Ok(progress) => progress,
             Err(response) => Progress::Refused(response),

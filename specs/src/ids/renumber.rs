@@ -125,12 +125,14 @@ fn numbers(
     table: &Table,
 ) -> Result<(BTreeMap<u32, u32>, Vec<Change>), IdsError> {
     let (mut map, mut changes) = (BTreeMap::new(), Vec::new());
-    let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
+    let (mut owners, mut sources) = (BTreeMap::new(), BTreeMap::new());
     for (name, numbers) in accounts {
         let (from, to) = (numbers.id, table.accounts(kind)[name].id);
-        if let Some(first) = owners.insert(to, name) {
-            let (first, second) = (first.to_owned(), name.clone());
-            return Err(IdsError::Shared { kind, first, second, id: to });
+        if let Some(first) = owners.insert(to, name.clone()) {
+            return Err(IdsError::Shared { kind, first, second: name.clone(), id: to });
+        }
+        if let Some(first) = sources.insert(from, name.clone()) {
+            return Err(IdsError::Split { kind, first, second: name.clone(), id: from });
         }
         map.insert(from, to);
         if from != to {
@@ -204,6 +206,20 @@ mod tests {
             groups,
             "user `sshd` has the primary group 0 in the tree and 65534 in the table of numbers; \
              make them agree",
+        );
+    }
+
+    /// The numbers of files were once taken from whichever account came last.
+    #[test]
+    fn accounts_that_share_a_number_cannot_part() {
+        let table = "uids = {'root': (0, 0), 'toor': (5, 0)}\ngids = {'root': (0, '')}\n";
+        let table = Table::parse("t", table).unwrap();
+        let passwd = "root:x:0:0::/root:/x\ntoor:x:0:0::/root:/x\n";
+        let error = renumber(passwd, "root:x:0:\n", &table).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "users `root` and `toor` are both number 0 in the tree, and the table gives them \
+             different ones; give one of them another in the tree"
         );
     }
 

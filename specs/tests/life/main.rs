@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod by_hand;
 mod check;
 mod corpus;
 mod corpus_uploads;

@@ -1,4 +1,5 @@
-//! Fuzzes `props::cmdb`.
+//! Fuzzes `props::language::cmdb`.
+//! Readers: specs/src/cmdb.rs specs/src/cmdb/entry.rs specs/src/cmdb/generate.rs
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::cmdb(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::language::cmdb(bytes));

@@ -1,4 +1,5 @@
-//! Fuzzes `props::configure`.
+//! Fuzzes `props::language::configure`.
+//! Readers: specs/src/configure.rs specs/src/configure/places.rs
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::configure(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::language::configure(bytes));

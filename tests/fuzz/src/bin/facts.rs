@@ -1,4 +1,5 @@
-//! Fuzzes `props::facts`.
+//! Fuzzes `props::language::facts`.
+//! Readers: specs/src/facts.rs specs/src/facts specs/src/machine/identity.rs specs/src/secret.rs
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::facts(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::language::facts(bytes));

@@ -1,4 +1,5 @@
-//! Fuzzes `props::literal`.
+//! Fuzzes `props::language::literal`.
+//! Readers: specs/src/literal.rs specs/src/literal
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::literal(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::language::literal(bytes));

@@ -1,4 +1,5 @@
-//! Fuzzes `props::matcher`.
+//! Fuzzes `props::matcher::matcher`.
+//! Readers: specs/src/matching.rs specs/src/matching specs/src/lang/function.rs
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::matcher(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::matcher::matcher(bytes));

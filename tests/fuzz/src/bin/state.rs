@@ -1,4 +1,5 @@
-//! Fuzzes `props::state`.
+//! Fuzzes `props::language::state`.
+//! Readers: specs/src/state.rs
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::props::state(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lab::props::language::state(bytes));
