@@ -345,7 +345,10 @@ mod tests {
         for firmware in [Firmware::Bios, Firmware::Uefi] {
             let line = line(firmware, Boot::Disk);
             assert!(!line.contains("tftp=") && !line.contains("bootfile="), "{line}");
-            assert!(line.contains("romfile= ") || line.contains("romfile='"), "{line}");
+            assert!(
+                format!("{line} ").contains("romfile= ") || line.contains("romfile='"),
+                "{line}"
+            );
             assert!(!line.contains("mac=52:54:00:00:00:01,bootindex"), "{line}");
         }
     }

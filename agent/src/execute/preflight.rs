@@ -13,7 +13,6 @@ use specs::units::Bytes;
 
 use super::device::{DiskIdentity, kernel_name, stack};
 use super::op::Op;
-use super::role::Offer;
 use super::system::{SystemCall, SystemError};
 use super::{Executor, Installation, StepError, operations, release};
 use crate::archive::ArchiveError;
@@ -134,6 +133,18 @@ pub enum PreflightError {
         /// The partitions that its files come to lie on.
         room: Bytes,
     },
+}
+
+/// What the server has of the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// Where it is.
+    pub url: String,
+    /// What progress counts up to: the bytes of the tree, or of its archive.
+    pub fetched: u64,
+    /// The bytes of its files. Of an archive that does not say so, those of the archive: what is
+    /// in it is larger, by how much nobody knows.
+    pub content: u64,
 }
 
 /// Looks at everything; what the tree's progress counts up to when all is well. `offer` is what

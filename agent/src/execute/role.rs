@@ -9,21 +9,10 @@
 use specs::plan::{Action, BootTarget, Plan};
 
 use super::op::Op;
-use super::{Executor, Installation, preflight::PreflightError, rsync, tree};
+use super::preflight::{Offer, PreflightError};
+use super::{Executor, Installation, rsync, tree};
 use crate::archive;
 use crate::world::{Cmd, SEARCH_PATH};
-
-/// What the server has of the role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Offer {
-    /// Where it is.
-    pub url: String,
-    /// What progress counts up to: the bytes of the tree, or of its archive.
-    pub fetched: u64,
-    /// The bytes of its files. Of an archive that does not say so, those of the archive: what is
-    /// in it is larger, by how much nobody knows.
-    pub content: u64,
-}
 
 /// What a tree holds of what a machine starts by.
 #[derive(Debug, Default, PartialEq, Eq)]

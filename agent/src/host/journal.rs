@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Tried, UpgradeError};
-use super::script::REBOOT;
+
+/// Status by which `post` asks for a reboot.
+pub(super) const REBOOT: i32 = 100;
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

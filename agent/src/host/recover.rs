@@ -14,9 +14,8 @@ use specs::units::Name;
 use super::boot_menu;
 use super::commands::{Host, Lock, Progress};
 use super::error::{Tried, UpgradeError};
-use super::journal::{Journal, Phase, Record, phase_of};
+use super::journal::{Journal, Phase, REBOOT, Record, phase_of};
 use super::layout::{AREA, Area, Prepared, remove_all};
-use super::script::REBOOT;
 use super::switch::{Direction, switch_all};
 use crate::world::{Root, Runner};
 

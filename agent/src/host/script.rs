@@ -6,12 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::commands::{Host, Progress};
+use super::journal::REBOOT;
 use super::layout::{Area, Prepared};
 use crate::execute::{LinuxSystem, System, SystemCall};
 use crate::world::{Cmd, CmdError, Program, Runner};
-
-/// Status by which `post` asks for a reboot.
-pub(super) const REBOOT: i32 = 100;
 
 /// A script that stops databases may take its time.
 const LONGEST: Duration = Duration::from_secs(3600);

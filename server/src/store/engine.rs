@@ -232,7 +232,9 @@ impl Engine {
                 (name, Placing { digest, replaces: self.sources.text(&text.file) })
             };
             let files: BTreeMap<String, Placing> = placed.iter().map(placing).collect();
-            self.journal.append(&Line::Writing { offset, files: files.clone() }, false)?;
+            // Synced before the renames: a file that outlives a power cut without this line would
+            // pass for an admin's edit, and its counts would be taken once more.
+            self.journal.append(&Line::Writing { offset, files: files.clone() }, true)?;
             let paths: BTreeSet<&Path> = placed.iter().map(|text| text.path.as_path()).collect();
             let renamed = replacement.put_in_place(|path| paths.contains(path)).map_err(failed)?;
             folders.extend(renamed);
