@@ -44,10 +44,18 @@ pub struct Installation {
 }
 
 /// The steps, by the first words of their names, that run or wait for somebody else: udev, DHCP,
-/// mkfs, rsync, grub-install. Everything else counts as the agent's own, the admin's commands
-/// included.
-const OTHERS: [&str; 7] =
-    ["drivers", "network", "role on the server", "filesystem", "swap", "tree", "boot loader"];
+/// mkfs, rsync, grub-install, and the commands of the configure file. Everything else counts as
+/// the agent's own.
+const OTHERS: [&str; 8] = [
+    "drivers",
+    "network",
+    "role on the server",
+    "filesystem",
+    "swap",
+    "tree",
+    "run ",
+    "boot loader",
+];
 
 impl Installation {
     /// The table of step durations, longest lines last as they came, and what the agent itself
@@ -110,7 +118,7 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
     let took = start.elapsed();
     let text = vm.console().text();
     let report: Vec<String> = text.lines().filter(|l| is_agents(l)).map(str::to_owned).collect();
-    if report.iter().any(|line| line.contains("[ FAIL ]")) {
+    if report.iter().any(|line| line.contains("[ FAIL ]") || line.contains(" refused (")) {
         let path = vm.console().path().display();
         bail!("the installation failed; the end of {path}:\n{}", vm.console().tail(40));
     }

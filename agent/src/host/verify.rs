@@ -2,16 +2,19 @@
 //! on the host: an upgrade puts it there, and so does the first `verify` of a host that was
 //! installed without one.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use specs::units::Name;
-use specs::upgrade::{self, Drift, DriftKind, Manifest, Rules, TreePath};
+use specs::upgrade::{self, Class, Drift, Manifest, Rules, TreePath};
 
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
 use super::inquiry::manifest_path;
-use crate::tree::{Depth, observe};
+use crate::tree::{Depth, TreeError, join, observe};
 use crate::world::{Root, Runner};
 
 /// Paths that the installation made, one a line.
@@ -62,12 +65,40 @@ pub fn note_own(root: &Root) -> Result<(), UpgradeError> {
     let Ok(text) = root.read_text(&manifest_path(&version)) else { return Ok(()) };
     let manifest = Manifest::parse(&text)
         .map_err(|source| UpgradeError::Manifest { version: version.to_string(), source })?;
-    let rules = own_rules(root, &version);
-    let disk = observe(root.folder(), &[&manifest], &rules, Depth::Fast)?;
-    let drifts = upgrade::verify(&manifest, &disk, &rules, &[]);
-    let unlisted = drifts.into_iter().filter(|drift| drift.kind == DriftKind::Unlisted);
-    let list: String = unlisted.map(|drift| format!("{}\n", drift.path)).collect();
+    let unlisted = unlisted(root.folder(), &manifest, &own_rules(root, &version))?;
+    let list: String = unlisted.iter().map(|path| format!("{path}\n")).collect();
     root.write(OWN, list.as_bytes(), 0o644, None).tried("write", Path::new(OWN))
+}
+
+/// What is there and the version does not list. Names alone are read: an installation has no time
+/// to look at every file.
+fn unlisted(
+    top: &Path,
+    manifest: &Manifest,
+    rules: &Rules,
+) -> Result<BTreeSet<TreePath>, UpgradeError> {
+    let mut classifier = rules.classifier();
+    let mut unlisted = BTreeSet::new();
+    let mut folders = vec![None];
+    while let Some(folder) = folders.pop() {
+        let place = folder.as_ref().map_or_else(|| top.to_owned(), |folder| join(top, folder));
+        for entry in fs::read_dir(&place).tried("read", &place)? {
+            let entry = entry.tried("read", &place)?;
+            let is_folder = entry.file_type().tried("look at", &entry.path())?.is_dir();
+            let name = entry.file_name();
+            let path = match &folder {
+                Some(folder) => folder.child(name.as_bytes()),
+                None => TreePath::new(name.as_bytes()),
+            };
+            let path = path.map_err(TreeError::Name)?;
+            match (manifest.entries.contains_key(&path), classifier.class(&path, is_folder)) {
+                (false, Class::Sync) => drop(unlisted.insert(path)),
+                (true, Class::Sync | Class::AddOnly) if is_folder => folders.push(Some(path)),
+                _ => {}
+            }
+        }
+    }
+    Ok(unlisted)
 }
 
 /// What was noted.
