@@ -423,6 +423,24 @@ fn the_boot_switches_files_early_and_runs_post_late() {
     site.check_clean("2.0");
 }
 
+/// The power went while the units for the next boot were written.
+#[test]
+fn what_is_half_written_for_the_next_boot_does_not_stay() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let half = [
+        "etc/systemd/system/.edeploy-finish.service.edeploy-new",
+        ".edeploy/.made.edeploy-new",
+        ".edeploy/edeploy.new",
+    ];
+    half.iter().for_each(|path| site.host().write(path, "[Unit]\nDescr"));
+    assert_eq!(site.resume().unwrap(), Resumed::Nothing);
+    assert!(half.iter().all(|path| !site.host().exists(path)));
+    site.check_clean("1.0");
+}
+
 #[test]
 fn a_second_upgrade_at_the_same_time_is_refused() {
     if !ready() {
