@@ -122,7 +122,9 @@ fn exclude(
             configuration.changed.len()
         ));
     }
-    let taken_over: Vec<String> = before.unwrap_or_default().lines().map(str::to_owned).collect();
+    // A carriage return is the end of a line that an editor of another system wrote.
+    let lines = before.unwrap_or_default().lines().map(|line| line.trim_end_matches('\r'));
+    let taken_over: Vec<String> = lines.map(str::to_owned).collect();
     let taken_over =
         taken_over.into_iter().filter(|line| !line.is_empty() && !line.starts_with('#'));
     group(&mut text, &format!("From the edge that led to {}.", from.version), taken_over.collect());

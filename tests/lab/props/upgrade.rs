@@ -112,7 +112,8 @@ pub fn proposal(bytes: &[u8]) {
     let proposal = propose(&from, &to, Some(before));
     for line in proposal.exclude.lines() {
         let known = line.is_empty() || line.starts_with(['#', '/']) || line == "lost+found";
-        assert!(known || before.lines().any(|before| before == line), "{line:?}");
+        let mut lines = before.lines().map(|line| line.trim_end_matches('\r'));
+        assert!(known || lines.any(|before| before == line), "{line:?}");
     }
     for service in &proposal.services {
         let plain = |c: char| c.is_ascii_alphanumeric() || "@._:-".contains(c);
