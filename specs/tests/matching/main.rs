@@ -1,11 +1,13 @@
 //! Matching against brute force on small random lists, and planted instances that explode a
 //! search without pruning. Work is limited in steps, so that a busy machine fails no test; a
 //! million steps are some milliseconds.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod brute_force;
+
+use brute_force::{by_brute_force, satisfies};
 use proptest::prelude::*;
 use specs::facts::{Fact, Facts};
-use specs::lang::{Spec, Test, Truth, Unit};
+use specs::lang::Spec;
 use specs::literal::{Literal, Style};
 use specs::matching::{Match, Matcher, NoMatch, find};
 use specs::value::Value;
@@ -27,42 +29,6 @@ fn facts(rows: &[Columns]) -> Facts {
 
 fn columns(a: &str, b: &str, c: &str, d: &str) -> Columns {
     [a, b, c, d].map(str::to_owned)
-}
-
-/// Whether this assignment satisfies the spec, from the definition.
-fn satisfies(spec: &Spec, facts: &Facts, lines: &[usize]) -> bool {
-    let mut bound = std::collections::BTreeMap::new();
-    let distinct = (0..lines.len()).all(|i| !lines[..i].contains(&lines[i]));
-    distinct
-        && spec.lines.iter().zip(lines).all(|(line, &fact)| {
-            let fact = &facts.0[fact];
-            let texts = [fact.0.clone(), fact.1.clone(), fact.2.clone(), fact.3.as_text()];
-            line.columns.iter().zip(&texts).enumerate().all(|(position, (column, text))| {
-                let unit = Unit::of_fact(&texts[0], &texts[1], &texts[2]).filter(|_| position == 3);
-                let holds = match &column.test {
-                    None => true,
-                    Some(Test::Literal(value)) => value.as_text() == *text,
-                    Some(Test::Function(function)) => function.of(text, unit) == Truth::Yes,
-                };
-                let same = column.variable.as_ref().is_none_or(|variable| {
-                    bound.entry(variable.name.clone()).or_insert_with(|| text.clone()) == text
-                });
-                holds && same
-            })
-        })
-}
-
-/// The first assignment in list order, by trying all.
-fn by_brute_force(spec: &Spec, facts: &Facts) -> Option<Vec<usize>> {
-    let (lines, count) = (spec.lines.len(), facts.0.len());
-    let all = count.pow(u32::try_from(lines).unwrap());
-    (0..all)
-        .map(|number| {
-            let digit =
-                |line: usize| number / count.pow(u32::try_from(lines - 1 - line).unwrap()) % count;
-            (0..lines).map(digit).collect::<Vec<usize>>()
-        })
-        .find(|lines| satisfies(spec, facts, lines))
 }
 
 fn word() -> impl Strategy<Value = String> {
