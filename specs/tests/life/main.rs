@@ -13,3 +13,4 @@ mod identity;
 mod model;
 mod secrets;
 mod table;
+mod trial;
