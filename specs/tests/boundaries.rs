@@ -124,6 +124,13 @@ fn one_mistake_made_a_hundred_times_is_told_ten_times() {
     let cmdb = entries("{'ip': '10.0.0.1', 'netmask': '255.255.255.0', 'gateway': '10.1.0.1'}");
     assert_eq!(codes(&texts(specs, &cmdb), "check-network"), 10);
     assert_eq!(codes(&texts(specs, &cmdb), "check-duplicate"), 10);
+    let cmdb = entries("{'hostname': 'a', # one\n 'ip': '10.0.0.1'}");
+    assert_eq!(codes(&texts(specs, &cmdb), "check-comment"), 10);
+    let cmdb = entries("{'ip-a': 1, 'ip_a': 2}");
+    assert_eq!(codes(&texts(specs, &cmdb), "check-clash"), 10);
+    let keyed = "[('disk', '$$disk', 'size', 'gt(4)')]";
+    let cmdb = entries("{'disk': 'vda', 'rack': 1}");
+    assert_eq!(codes(&texts(keyed, &cmdb), "check-duplicate-key"), 10);
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn services_are_stopped_and_started_when_their_files_change() {
         (&[unit], &[unit, WANTS, "usr/bin/redis-server"], 0),
         (&[sshd, "usr/sbin/sshd"], &[sshd, "usr/sbin/sshd=2"], 0),
         (&[evil, "usr/bin/redis"], &[evil, "usr/bin/redis=2"], 0),
+        (&[unit, "etc/systemd/system/multi-user.target.d/redis-server.service"], &[unit], 0),
     ] {
         let proposal = proposed(from, to);
         assert_eq!(proposal.services.len(), services, "{from:?} {to:?}");
@@ -106,6 +107,26 @@ fn services_are_stopped_and_started_when_their_files_change() {
         let start = proposal.post.contains("systemctl start redis-server.service\n");
         assert_eq!((stop, start), (services == 1, services == 1), "{from:?} {to:?}");
         assert!(!proposal.reboot);
+    }
+}
+
+/// A service's own unit changes, and it is stopped for that when its name is one for a script.
+#[test]
+fn only_services_with_plain_names_are_named_in_scripts() {
+    for (unit, plain) in [
+        ("redis.service", true),
+        ("redis@6379.service", true),
+        ("redis@.service", false),
+        ("redis.timer", false),
+        ("redis;reboot.service", false),
+        ("re dis.service", false),
+        ("-redis.service", false),
+    ] {
+        let wants = format!("etc/systemd/system/multi-user.target.wants/{unit}");
+        let file = format!("usr/lib/systemd/system/{unit}");
+        let changed = format!("{file}=2");
+        let proposal = proposed(&[&wants, &file], &[&wants, &changed]);
+        assert_eq!(proposal.services, if plain { vec![unit] } else { vec![] }, "{unit}");
     }
 }
 

@@ -184,6 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_child_is_one_part_more() {
+        let folder: TreePath = "etc/ssl".parse().unwrap();
+        let of = |name: &[u8]| folder.child(name).map(|path| path.to_string()).ok();
+        assert_eq!(of(b"certs").as_deref(), Some("etc/ssl/certs"));
+        for name in [&b""[..], b".", b"..", b"a\0b", &[b'x'; 256]] {
+            assert_eq!(of(name), None, "{name:?}");
+        }
+        assert!(of(&[b'x'; 255]).is_some());
+        let deep: TreePath = ["x"; LONGEST.div_ceil(2)].join("/").parse().unwrap();
+        assert!(deep.child(b"x").is_err(), "{LONGEST} bytes are full");
+    }
+
+    #[test]
     fn a_path_cannot_lead_out_of_its_tree() {
         for (bytes, reason) in [
             (&b""[..], "absolute or has an empty part"),

@@ -180,5 +180,7 @@ mod tests {
         );
         check("/var\n", "+ /var/lib/\n- *\n", &[("var/lib/x", Keep)]);
         check("/a\n!\n/b\n", "", &[("a", Sync), ("b", Keep), ("dev", Keep)]);
+        // A remark is none of the files that are called like it.
+        check("#a\n;b\n", "", &[("#a", Sync), (";b", Sync)]);
     }
 }

@@ -70,6 +70,20 @@ fn files_that_are_missing_or_never_used() {
         &[("hp.specs", "[]\n# all")],
         &["check-unlisted hp.specs:1:1: `state` does not name hp: this file is never used"],
     );
+    // What is wrong with it is told all the same: it may be listed tomorrow.
+    for (file, text, code) in [
+        ("hp.specs", "[", "literal-syntax"),
+        ("hp.cmdb", "[1]", "cmdb-shape"),
+        ("hp.configure", "(", "configure-syntax"),
+    ] {
+        let codes: Vec<String> = checked(&[(file, text)])
+            .findings
+            .into_iter()
+            .map(|finding| finding.code.to_string())
+            .filter(|code| code != "check-unused")
+            .collect();
+        assert_eq!(codes, ["check-unlisted", code], "{file}");
+    }
     find(&[("vm.cmdb", ""), ("vm.configure", &CONFIGURE.replace("{{ hostname }}", "one"))], &[]);
 }
 
@@ -188,6 +202,22 @@ fn profiles_in_the_shade_of_others() {
         ],
     );
     find(&files("[('hp', 1), ('vm', 3)]"), &[]);
+    // Not plainly: one variable of vm would have to be two of hp, or no key of its CMDB.
+    for vm in [
+        "[('disk', '$x', 'size', 'gt(4)'), ('network', '$x', 'serial', '$mac')]",
+        "[('disk', '$disk', 'size', 'gt(4)'), ('network', '$eth', 'serial', '$$mac')]",
+        "[('disk', '$disk', 'size', 'gt(5)'), ('network', '$eth', 'serial', '$mac')]",
+        "[('disk', '$disk', 'size', 'gt(4)'), ('network', '$eth', 'serial', '$mac=in(a)')]",
+    ] {
+        let mut changes = files("[('vm', 3), ('hp', 1)]").to_vec();
+        changes.push(("vm.specs", vm));
+        changes.push((
+            "vm.configure",
+            "(role: (name: \"a\", version: \"b\"), hostname: \"{{ hostname }}\", disks: [])",
+        ));
+        changes.push(("vm.cmdb", "[{'hostname': 'a'}, {'hostname': 'b'}, {'hostname': 'c'}]"));
+        find(&changes, &[]);
+    }
     let mut unlimited = files("[('vm', '*'), ('hp', 1)]").to_vec();
     unlimited.push(("vm.cmdb", "[]"));
     unlimited.push((

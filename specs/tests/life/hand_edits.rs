@@ -47,6 +47,22 @@ fn removing_the_mark_of_any_other_machine_is_undone_and_said() {
 }
 
 #[test]
+fn check_says_whether_an_unmarked_entry_goes_free() {
+    for (phase, expected) in [
+        (Phase::Installed, "host03 keeps it and the mark comes back"),
+        (Phase::Failed, "it goes free, and host03 may get another one"),
+    ] {
+        let mut hall = hall_with(phase);
+        hall.world.read(&file("vm.cmdb"), Some(CMDB.as_bytes())).unwrap();
+        let findings = hall.world.check_marks(&name("vm"));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let text = findings[0].to_string();
+        assert!(text.contains(&format!("host03 is {phase} with this entry")), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn an_entry_that_moved_is_followed() {
     let mut hall = hall_with(Phase::Installed);
     let moved = hall.text("vm.cmdb").replacen("[\n", "[\n {'hostname': 'new01'},\n", 1);
@@ -68,6 +84,37 @@ fn an_edited_value_is_kept() {
     assert_eq!(hall.edit("vm.cmdb", &edited), Vec::<String>::new());
     assert_eq!(hall.text("vm.cmdb"), edited);
     assert!(hall.world.census.holder(&name("vm"), 0).is_some());
+}
+
+/// More than half of what was bound must still be there, or it is another entry.
+#[test]
+fn an_entry_edited_beyond_recognition_is_another_one() {
+    let bound = "{'disk': 'vda', 'eth': 'eth0', 'hostname': 'host03', 'ip': '192.168.122.3',
+      'mac': '52:54:00:00:00:01', 'used': 1}";
+    for (changes, is_the_same) in [
+        (&["vda", "eth0"][..], true),
+        (&["vda", "eth0", "192.168.122.3"], false),
+        (&["vda", "eth0", "192.168.122.3", "host03", "52:54:00:00:00:01"], false),
+    ] {
+        let mut hall = hall_with(Phase::Installed);
+        let edited = changes.iter().fold(bound.to_owned(), |text, value| text.replace(value, "x"));
+        let warnings = hall.edit("vm.cmdb", &format!("[{edited}]"));
+        assert_eq!(warnings.is_empty(), is_the_same, "{changes:?} {warnings:?}");
+        let holder = hall.world.census.holder(&name("vm"), 0);
+        assert_eq!(holder.is_some(), is_the_same, "{changes:?}");
+    }
+}
+
+/// An entry that went back to the list is the admin's again.
+#[test]
+fn an_entry_given_back_and_then_edited_is_taken_as_it_is_now() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    hall.report(&ticket, &[failed()]);
+    hall.edit("vm.cmdb", &CMDB.replace("host03", "host33"));
+    assert_eq!(hall.plan(&facts).0.hostname, "host33");
+    assert!(hall.text("vm.cmdb").contains("'host33'"), "{}", hall.text("vm.cmdb"));
 }
 
 #[test]

@@ -59,6 +59,18 @@ fn a_nic_that_was_not_found_for_a_while_is_still_the_machines() {
 }
 
 #[test]
+fn an_earlier_address_that_another_machine_shows_is_no_longer_remembered() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let (a, b, c) = (mac(1), mac(2), mac(3));
+    install(&mut hall, &machine_with(&[&a, &b, &c], "SERIAL-1", ""));
+    check_installed(&mut hall, &machine_with(&[&a], "SERIAL-1", ""), "host03");
+    install(&mut hall, &machine_with(&[&b], "SERIAL-2", ""));
+    let former: Vec<String> =
+        hall.record("host03").identity.former_macs.iter().map(ToString::to_string).collect();
+    assert_eq!(former, [c]);
+}
+
+#[test]
 fn addresses_of_earlier_are_remembered_up_to_a_limit() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let stays = mac(0);

@@ -1,7 +1,9 @@
 //! The table of design 5a, row by row, and what an upload must not do.
 
-use specs::fleet::Answer;
+use specs::event::Event;
+use specs::fleet::{Answer, Change};
 use specs::machine::Phase;
+use specs::units::Name;
 use specs::value::{Value, Variables};
 
 use crate::hall::{
@@ -344,4 +346,48 @@ fn events_are_taken_once_whatever_is_sent_again() {
     let record = hall.record("host03");
     let lines = record.history.iter().filter(|it| it.text.contains("failed"));
     assert_eq!(lines.count(), 1);
+}
+
+#[test]
+fn how_far_a_step_has_come_is_told() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    for (done, total, expected) in [
+        (5, Some(10), "tree 50%"),
+        (1, Some(3), "tree 33%"),
+        (u64::MAX, Some(u64::MAX), "tree 100%"),
+        (30, Some(10), "tree 100%"),
+        (30, None, "tree"),
+        (0, Some(0), "tree"),
+    ] {
+        hall.report(&ticket, &[Event::Progress { step: "tree".to_owned(), done, total }]);
+        let step = hall.record("host03").assignment.unwrap().step;
+        assert_eq!(step.as_deref(), Some(expected));
+    }
+}
+
+/// Facts lie in files that are called like the machine was at the time.
+#[test]
+fn forgetting_a_machine_removes_its_facts_and_nobody_elses() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let forgotten = |hall: &Hall, id: &Name| -> Vec<String> {
+        let decision = hall.world.forget(id, hall.now);
+        let changes = decision.changes.into_iter().filter_map(|change| match change {
+            Change::Forget { facts, .. } => Some(facts),
+            _ => None,
+        });
+        changes.flatten().map(|name| name.to_string()).collect()
+    };
+    hall.plan(&machine(&mac(1), "SERIAL1"));
+    let first = hall.id("host03");
+    assert_eq!(forgotten(&hall, &first), ["Box-SERIAL1-52-54-00-00-00-01"]);
+    // It gets another board; the old one turns up again in a machine that is called the same.
+    hall.operate(|world, now| world.rebind(&first, now));
+    hall.plan(&machine(&mac(2), "SERIAL1"));
+    let both = ["Box-SERIAL1-52-54-00-00-00-01", "Box-SERIAL1-52-54-00-00-00-02"];
+    assert_eq!(forgotten(&hall, &first), both);
+    hall.plan(&machine(&mac(1), "SERIAL1"));
+    let second = hall.id(&mac(1));
+    assert_eq!(forgotten(&hall, &second), [second.as_str()]);
+    assert_eq!(forgotten(&hall, &first), both[1..]);
 }
