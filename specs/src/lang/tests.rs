@@ -58,6 +58,10 @@ fn functions_say_what_their_names_say() {
         ("regexp(\"^28\")", "28:d2", Yes),
         ("regexp([)(]x\\))", "(x)", Yes),
         ("regexp([]a])", "]", Yes),
+        ("regexp([^]a])", "]a", No),
+        ("regexp([^]a])", "]b", Yes),
+        ("regexp([^)]\\))", "b)", Yes),
+        ("regexp((a(b)c))", "abc", Yes),
         ("regexp(\"a\"b\")", "a\"b", Yes),
         ("not(gt(4))", "3", Yes),
         ("not(gt(4))", "N/A", NotApplicable),
@@ -105,6 +109,10 @@ fn whatever_is_not_a_known_function_is_text() {
         assert_eq!(says(text, text), Truth::Yes, "{text}");
         let warnings = spec(text).unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].message.contains(warning), "{warnings:?}");
+        // Behind a variable it is the condition that is marked.
+        let warnings = spec(&format!("$long={text}")).unwrap().warnings;
+        assert_eq!(warnings[0].span.end - warnings[0].span.start, text.len(), "{warnings:?}");
+        assert_eq!(warnings[0].column, 25 + "$long=".len(), "{warnings:?}");
     }
     for text in ["$x", "gt(4)", "in(\"a", "$", "foo(20)", "regexp(("] {
         let Some(Value::Text(quoted)) = Column::literally(&Value::from(text)) else {

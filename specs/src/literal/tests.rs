@@ -125,6 +125,48 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused(&"{'a':".repeat(100_000), (1, 322), "nested more than 64 deep");
 }
 
+/// What is marked of the line, no more and no less.
+#[test]
+fn the_caret_marks_what_is_wrong() {
+    for (text, marked) in [
+        ("[b'a']", "b'"),
+        ("[rb'a']", "rb'"),
+        ("[r'a]", "r'"),
+        ("[u\"\"\"a\"]", "u\"\"\""),
+        ("[\"a]", "\""),
+        ("[r##\"a\"#]", "r##\""),
+        ("[x, 'a']", "x"),
+        ("[-True]", "-True"),
+        ("[1__0]", "1__0"),
+        ("['a\\xZZ']", "\\x"),
+        ("['a\\x4Z']", "\\x4"),
+        ("['\\U00110000']", "\\U00110000"),
+        ("[\"\\u{d800}\"]", "\\u{d800}"),
+        ("[\"\\u{41\"]", "\\u{"),
+        ("[\"\\é\"]", "\\é"),
+        ("['\\N{DASH}']", "\\N"),
+        ("[1, ;]", ";"),
+        ("/* /* */", "/*"),
+    ] {
+        let Err(error) = Document::parse("f", text) else { panic!("{text} is a literal file") };
+        assert_eq!(&text[error.span.start..error.span.end], marked, "{error}");
+    }
+}
+
+#[test]
+fn characters_may_be_written_as_numbers() {
+    for (text, expected) in [
+        ("\"\\x41\\u0042\\u{43}\\u{1f600}\"", "ABC😀"),
+        ("'\\x41\\u0042\\U0001f600\\103\\0'", "AB😀C\0"),
+        ("'\\1018\\18'", "A8\u{1}8"),
+        ("'\\a\\b\\f\\n\\r\\t\\v\\q\\\n\\\\\\''", "\x07\x08\x0c\n\r\t\x0b\\q\\'"),
+        ("\"\\n\\r\\t\\0\\'\\\"\\\\\"", "\n\r\t\0'\"\\"),
+    ] {
+        let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(document.root().as_text(), Some(expected), "{text}");
+    }
+}
+
 /// Sets and removes keys of the first mapping of a list.
 #[track_caller]
 fn edited(before: &str, values: &[(&str, Literal)], remove: &[&str], expected: Expect) {

@@ -139,7 +139,8 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
     hall.commit(decision);
     assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
     let (old, new) = (hall.id("host03"), hall.id("host04"));
-    assert!(warning.contains("`edeploy-server rebind host03`"), "{warning}");
+    let advice = "with another board: `edeploy-server rebind host03` before it is installed";
+    assert!(warning.ends_with(advice), "{warning}");
     let rebound = hall.world.rebind(&old, hall.now);
     let told = matches!(&rebound.answer, Answer::Done(told) if told.contains("host04"));
     assert!(told, "{:?}", rebound.answer);
