@@ -408,3 +408,6 @@ fn wrapped(text: &str) -> String {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

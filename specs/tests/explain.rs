@@ -109,6 +109,17 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
             "99")
         "#]],
     );
+    // Two columns, and the variable that only stands in the way with its condition stays.
+    check(
+        "[('disk', '$d', 'size', '$s=gt(100)'),\n ('disk', '$d', 'size', 'N/A')]",
+        TWO_DISKS,
+        expect![[r#"
+            line 1, ("disk", "$d", "size", "$s=gt(100)"): nearest is ("disk", "sda", "size", "80"), whose value
+            is not gt(100)
+            it would fit with line 1 ("disk", "sda", "size", "$s=ge(80)"), or if fact 1 were ("disk", "sdb",
+            "size", "101")
+        "#]],
+    );
     check(
         "[('gpu', '$g', 'memory', 'gt(4)'), ('fan', '$f', 'speed', '$s'), ('disk', '$d', 'size', '80')]",
         TWO_DISKS,
@@ -134,6 +145,21 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         it would fit if there were a fact for line 1
     "#]],
     );
+}
+
+/// Of several facts it is the one with the nearest number, from below or above.
+#[test]
+fn the_nearest_number_is_told_first() {
+    for (condition, nearest) in
+        [("gt(100)", "80"), ("lt(5)", "10"), ("range(12, 13)", "10"), ("and(gt(9000))", "10")]
+    {
+        let spec = Spec::parse("f", &format!("[('disk', '$d', 'size', '{condition}')]")).unwrap();
+        let facts = "[('disk', 'a', 'size', 10), ('disk', 'b', 'size', 80), \
+                     ('disk', 'c', 'size', 'N/A'), ('disk', 'd', 'size', 50)]";
+        let facts = Facts::parse("f", facts.as_bytes()).unwrap();
+        let mismatch = explain(&Matcher::new(&facts), &spec).unwrap().unwrap();
+        assert_eq!(mismatch.nearest[0].actual.as_text(), nearest, "{condition}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use specs::fleet::File;
 use specs::machine::Phase;
 
-use crate::hall::{CMDB, Hall, LEASE, destructive, failed, file, installed, mac, machine, name};
+use crate::hall::{
+    CMDB, CONFIGURE, Hall, LEASE, destructive, failed, file, installed, mac, machine, name,
+};
 
 /// A hall with host03 in this phase.
 fn hall_with(phase: Phase) -> Hall {
@@ -199,4 +201,26 @@ fn a_machine_keeps_its_entry_while_its_cmdb_is_not_there() {
     hall.edit("vm.cmdb", &text);
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
     assert_eq!((hall.text("vm.cmdb"), hall.counts().as_str()), (text, "vm=3"));
+}
+
+/// What the server reads: the files of listed profiles, and the CMDBs that machines hold entries
+/// of, listed or not.
+#[test]
+fn the_files_to_read_follow_from_the_state_and_from_what_machines_hold() {
+    let names =
+        |hall: &Hall| hall.world.files().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let of_vm = ["state", "vm.specs", "vm.cmdb", "vm.configure"];
+    assert_eq!(names(&hall), of_vm);
+    let run = "run: [(name: \"x\", at: after_tree, chroot: true, script: \"x.sh\")],\n)";
+    let (start, _) = CONFIGURE.rsplit_once(')').unwrap();
+    hall.edit("vm.configure", &format!("{start}{run}"));
+    assert_eq!(names(&hall)[4..], ["x.sh"]);
+    hall.edit("vm.configure", CONFIGURE);
+    hall.plan(&machine(&mac(1), "A1"));
+    assert_eq!(names(&hall), of_vm);
+    hall.edit("state", "[('hp', 1)]");
+    assert_eq!(names(&hall), ["state", "vm.cmdb", "hp.specs", "hp.cmdb", "hp.configure"]);
+    hall.edit("state", "[");
+    assert_eq!(names(&hall), ["state", "vm.cmdb"]);
 }

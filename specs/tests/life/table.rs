@@ -84,6 +84,25 @@ fn an_installed_machine_boots_its_disk_until_it_is_armed_once() {
     assert!(matches!(hall.upload(&facts), Answer::Installed { .. }), "once");
 }
 
+/// A machine boots from where its boot loader was put, whatever the order of the disks.
+#[test]
+fn an_installed_machine_is_told_the_disk_of_its_boot_loader() {
+    let data = r#"(device: "/dev/vdb", table: gpt, partitions: [
+        (label: "data", size: "rest", use: filesystem(type: ext4, mount: "/srv")),
+    ]),"#;
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.configure", &CONFIGURE.replace("disks: [", &format!("disks: [{data}")));
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("disk", "vdb", "bytes", 10_737_418_240);
+    let (plan, ticket) = hall.plan(&facts);
+    assert_eq!(plan.disks[0].path, "/dev/vdb");
+    hall.report(&ticket, &[destructive(), installed()]);
+    match hall.upload(&facts) {
+        Answer::Installed { disk, .. } => assert_eq!(disk, "/dev/vda"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_failure_gives_the_count_back_and_the_entry_while_nothing_was_destroyed() {
     for (events, entry_is_free) in

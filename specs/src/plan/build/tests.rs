@@ -132,6 +132,26 @@ fn sizes_and_file_systems_that_cannot_be_are_refused() {
     );
 }
 
+/// FAT32 has a least number of clusters, of a sector each.
+#[test]
+fn what_a_file_system_needs_depends_on_the_sectors() {
+    let esp = |size: &str, sector: u32| {
+        let machine = machine("uefi", &[("vda", 10 * GIB, sector)]);
+        let both = format!("(size: \"{size}\", use: esp),{ROOT}");
+        plan_with(ROOT, &both, &machine).map(drop).map_err(|error| error.to_string())
+    };
+    for (sector, least) in [(512, 34), (4096, 260)] {
+        assert_eq!(esp(&format!("{least}MiB"), sector), Ok(()));
+        let error = esp(&format!("{}MiB", least - 1), sector).unwrap_err();
+        assert!(error.contains(&format!("need at least {least} MiB")), "{error}");
+    }
+    for (kind, least) in [("ext4", 8), ("xfs", 300), ("btrfs", 128)] {
+        let root = |mib: u32| ROOT.replace("rest", &format!("{mib}MiB")).replace("ext4", kind);
+        plan_with(ROOT, &root(least), &sample_machine()).unwrap();
+        refused(ROOT, &root(least - 1), &format!("need at least {least} MiB"));
+    }
+}
+
 #[test]
 fn what_the_firmware_cannot_boot_is_refused() {
     let uefi = machine("uefi", &[("vda", 10 * GIB, 512)]);
@@ -190,6 +210,15 @@ fn names_addresses_and_arguments_are_checked() {
         "\"eth9\"",
         "the facts hold no MAC address of `eth9`",
     );
+    // The kernel has room for 15 characters, and a file is called like it.
+    for bad in ["", "a-name-of-16-c-s", ".eth0", "eth/0", "eth 0", "é"] {
+        let name = format!("\"{bad}\"");
+        refused("\"{{ eth }}\"", &name, &format!("`{bad}` is not an interface name"));
+    }
+    for good in ["a-name-of-15-cs", "eth0.100", "e"] {
+        let name = format!("\"{good}\"");
+        plan_with("\"{{ eth }}\"", &name, &sample_machine()).unwrap();
+    }
     refused("\"10.0.2.253\"", "\"dns\"", "`dns` is not the address of a name server");
     refused("console=tty0", "a b", "`a b` cannot be a kernel argument");
     refused("console=tty0", "$(reboot)", "`$(reboot)` cannot be a kernel argument");
@@ -270,10 +299,13 @@ fn facts_of_the_original_plan_with_what_the_disk_has_for_certain() {
         plan.disks[0].size,
         crate::plan::DiskSize::AtLeast(crate::units::Bytes(10_000_000_000))
     );
-    facts.0.retain(|fact| fact.2 != "size");
-    facts.push("disk", "vda", "model", "QEMU");
-    let error = plan_of(VM, &facts, &variables()).unwrap_err();
-    assert_eq!(error.problem, Problem::DiskSize { disk: "/dev/vda".to_owned() });
+    for (key, value) in [("model", "QEMU"), ("size", "0"), ("bytes", "0"), ("size", "N/A")] {
+        facts.0.retain(|fact| fact.0 != "disk");
+        facts.push("disk", "vda", key, value);
+        let error = plan_of(VM, &facts, &variables()).unwrap_err();
+        let expected = Problem::DiskSize { disk: "/dev/vda".to_owned() };
+        assert_eq!(error.problem, expected, "{key} {value}");
+    }
 }
 
 #[test]
