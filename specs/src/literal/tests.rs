@@ -75,6 +75,53 @@ fn the_first_token_of_one_syntax_decides() {
     }
 }
 
+#[test]
+fn what_only_one_syntax_has_decides_wherever_it_stands() {
+    use Syntax::{Python, Ron};
+    for (text, expected) in [
+        (r##"[r#"a"#]"##, Ron),
+        (r#"[r"a", None]"#, Python),
+        (r#"[R"a"]"#, Python),
+        ("[/* ' */ 1]", Ron),
+        // Neither within quotes, nor as a part of a word.
+        (r#"["a\"'", "\\", 1]"#, Ron),
+        (r#"["a\"", True]"#, Python),
+        (r#"["", 'a']"#, Python),
+        ("[\"#\"]\n# end", Python),
+        (r#"{"True": 1}"#, Ron),
+    ] {
+        assert_eq!(Document::parse("f", text).map(|d| d.syntax()), Ok(expected), "{text}");
+    }
+    for text in ["[Trueish, 'a']", "[xtrue, 'a']", "[u, 'a']", "[r, 'a']"] {
+        let error = Document::parse("f", text).expect_err("a word is no literal");
+        assert!(error.to_string().contains("is not a literal"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_texts_and_comments_end_where_they_end() {
+    for (text, expected) in [
+        ("[1e+5, 1E-2,.5]", "[100000.0, 0.01, 0.5]"),
+        ("[0x1F, 0o17, 0b11, -0x10, 0X1e]", "[31, 15, 3, -16, 30]"),
+        ("[1_000, -7, +7, 00]", "[1000, -7, 7, 0]"),
+        (
+            "[99999999999999999999, -99999999999999999999]",
+            "[99999999999999999999, -99999999999999999999]",
+        ),
+        ("\u{feff}[1]", "[1]"),
+        ("// a\n[1, /* b /* c */ d */ 2, /**/ 3] // e", "[1, 2, 3]"),
+        ("# a\n[1, \\\n 2, 7L, 0x1F] # b", "[1, 2, 7, 31]"),
+        ("[1,\x0c\t\r\n 2]", "[1, 2]"),
+        (r###"[r"a\b", r#"b"c"#, r##"d"#e"##]"###, r##"[a\b, b"c, d"#e]"##),
+        (r#"['a' "b" '''c''d''' r'\n' u'e']"#, r"[abc''d\ne]"),
+        ("(1) # one", "1"),
+    ] {
+        let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
+        let value = document.root().value().unwrap_or_else(|| panic!("{text} is a value"));
+        assert_eq!(value.to_string(), expected, "{text}");
+    }
+}
+
 #[track_caller]
 fn refused(text: &str, place: (usize, usize), part: &str) {
     let error = Document::parse("f", text).expect_err("this is no literal file");
@@ -103,6 +150,13 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("\"a", (1, 1), "no end");
     refused("'''a'", (1, 1), "no end");
     refused("/* a", (1, 1), "no end");
+    refused("/*/ 1", (1, 1), "no end");
+    refused("/* /* */ 1", (1, 1), "no end");
+    refused("[0x1e+5]", (1, 6), "`+` is not part of a literal");
+    refused("[1_]", (1, 2), "underscores");
+    refused("[0x]", (1, 2), "do not fit its prefix");
+    refused("[0b12]", (1, 2), "do not fit its prefix");
+    refused("[1] / 2 # x", (1, 5), "comments begin with `#`");
     refused("[b'a']", (1, 2), "prefix `b`");
     refused("f'a'", (1, 1), "prefix `f`");
     refused("['\\xZ']", (1, 3), "2 hexadecimal digits");
