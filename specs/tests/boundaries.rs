@@ -194,6 +194,17 @@ fn scripts_of_an_edge_are_scripts() {
     assert_eq!((same.pre, same.post, same.reboot), (String::new(), String::new(), false));
 }
 
+/// What is written by people is never nested so deeply; what is sent by others may be.
+#[test]
+fn functions_nest_32_deep() {
+    let nested = |depth: usize| {
+        let text = format!("{}gt(1){}", "not(".repeat(depth), ")".repeat(depth));
+        Spec::parse("f", &format!("[(\"disk\", \"vda\", \"size\", \"{text}\")]"))
+    };
+    assert!(nested(32).is_ok());
+    assert!(nested(33).unwrap_err().to_string().contains("nested more than 32 deep"));
+}
+
 /// Facts of these kinds are in bytes unless they say otherwise.
 #[test]
 fn facts_have_the_unit_they_are_reported_in() {

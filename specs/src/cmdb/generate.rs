@@ -440,6 +440,7 @@ mod tests {
         let of = |value: Value| Generator::new(&template(vec![("p", value)])).map(|_| ());
         assert_eq!(of(Value::Integer(8080)), Err(GenerateError::Endless));
         assert_eq!(of(Value::Bool(true)), Err(GenerateError::Endless));
+        assert_eq!(of("1-1000000".into()), Ok(()));
         assert_eq!(of("1-1000001".into()), Err(GenerateError::TooMany { entries: 1_000_001 }));
         assert!(matches!(of("1-99999999999999999999".into()), Err(GenerateError::Number { .. })));
         assert_eq!(of("0-255.0-255.0-255.0-255".into()).map_err(|error| error.index()), Err(None));

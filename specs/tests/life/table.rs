@@ -33,6 +33,28 @@ fn a_profile_that_fits_is_leased_and_stored_as_in_the_readme() {
 }
 
 #[test]
+fn an_entry_is_written_in_the_column_it_stood_in() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    for (before, after) in [
+        ("[\n    {'hostname': 'a'},\n]", "[\n    {'disk': 'vda',\n     'eth': 'eth0',"),
+        ("[{'hostname': 'b'}]", "[{'disk': 'vda',\n  'eth': 'eth0',"),
+        ("# é\n[\n{'hostname': 'c'}]", "# é\n[\n{'disk': 'vda',\n 'eth': 'eth0',"),
+        (
+            "[{'hostname': 'é', 'used': 1}, {'hostname': 'd'}]",
+            "[{'hostname': 'é', 'used': 1}, {'disk': 'vda',\n                                'eth': 'eth0',",
+        ),
+        ("generate({'hostname': 'h1-2'})", "[\n {'disk': 'vda',\n  'eth': 'eth0',"),
+    ] {
+        hall.edit("vm.cmdb", before);
+        let (plan, _) = hall.plan(&machine(&mac(1), "A1"));
+        let text = hall.text("vm.cmdb");
+        assert!(text.starts_with(after), "{}:\n{text}", plan.hostname);
+        let id = hall.id(&mac(1));
+        hall.operate(|world, now| world.forget(&id, now));
+    }
+}
+
+#[test]
 fn an_upload_repeated_gives_the_same_plan_and_takes_nothing() {
     let mut hall = Hall::of_vms("[('vm', 4)]");
     let facts = machine(&mac(1), "A1");

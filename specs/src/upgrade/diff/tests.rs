@@ -104,6 +104,15 @@ fn the_new_version_wins_and_what_no_version_has_stays() {
 fn whole_folders_are_one_step_and_all_of_usr_is_one() {
     check("", "n/ n/a=1 n/b/ n/b/c=1", "", "", "+n +n/a +n/b +n/b/c", "add n");
     check("d/!755", "d/!700", "d/", "", "~d", "set d");
+    check("d/!755 d/a=1", "d/!700 d/a=1", "d/ d/a=1 d/mine=x", "", "~d", "set d");
+    check(
+        "d/!755 d/a=1 d/b=1",
+        "d/!700 d/b=1",
+        "d/ d/a=1 d/b=1",
+        "",
+        "~d -d/a",
+        "set d, remove d/a",
+    );
     check("f=1", "f/ f/a=1", "f=1", "", "~f +f/a", "swap f");
     check("f/ f/a=1", "f=1", "f/ f/a=1 f/mine=x", "", "~f -f/a !-f/mine", "swap f");
     check(
