@@ -138,6 +138,14 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         "#]],
     );
     check(
+        "[('disk', '$d', 'size', '80'),\n ('gpu', 'a', 'b', 'c'),\n ('gpu', 'd', 'e', 'f')]",
+        TWO_DISKS,
+        expect![[r#"
+            line 2, ("gpu", "a", "b", "c"): nearest is ("disk", "sda", "size", "80"), whose class is not gpu
+            it would fit if there were facts for 2 more lines: 2, 3
+        "#]],
+    );
+    check(
         "[('disk', '$d', 'size', 'gt(4)')]",
         "[]",
         expect![[r#"

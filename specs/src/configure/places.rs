@@ -393,6 +393,9 @@ mod tests {
         }
         let strings: Vec<&str> = places.strings().map(|(_, text)| text).collect();
         assert_eq!(strings, ["é", "1", "/", "x", "a"]);
+        let scanned = scan(r#"("\u{e9}\x41\n\t\r\0\\\"")"#).places;
+        let strings: Vec<&str> = scanned.strings().map(|(_, text)| text).collect();
+        assert_eq!(strings, ["éA\n\t\r\0\\\""]);
     }
 
     #[test]

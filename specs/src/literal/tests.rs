@@ -246,6 +246,11 @@ fn new_keys_come_last_in_the_layout_of_the_entry() {
     );
     edited("[{\"a\": 1,}]", &used(), &[], expect![[r#"[{"a": 1, "used": 1, "mac": "a'b",}]"#]]);
     edited("[{}]", &used(), &[], expect![[r#"[{"used": 1, "mac": "a'b"}]"#]]);
+    // Quoted as most texts of the file are.
+    let one = [("b", text("x"))];
+    edited(r#"[{"a": True}]"#, &one, &[], expect![[r#"[{"a": True, "b": "x"}]"#]]);
+    edited(r#"[{"a": 'x', "c": 1}]"#, &one, &[], expect![[r#"[{"a": 'x', "c": 1, "b": "x"}]"#]]);
+    edited(r#"[{"a": 'x'}]"#, &one, &[], expect![[r#"[{"a": 'x', 'b': 'x'}]"#]]);
     edited(
         "[\n  {\n    'a': 1,  # one, two\n    'b': ('x'),  # end\n    # last\n  },\n]",
         &used(),
@@ -304,6 +309,8 @@ fn removed_keys_take_their_commas_and_lines_with_them() {
     edited("[{'used': 1}]", &[], &["used"], expect!["[{}]"]);
     edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used"], expect!["[{'a': 1, 'b': 2}]"]);
     edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used", "b"], expect!["[{'a': 1}]"]);
+    edited("[{'a': 1, 'b': 2, 'c': 3, 'd': 4}]", &[], &["a", "d"], expect!["[{'b': 2, 'c': 3}]"]);
+    edited("[{'a': 1, 'b': 2, 'c': 3}]", &[], &["a", "b", "c"], expect!["[{}]"]);
     edited(
         "[{'a': 1, 'used': 1}]",
         &[("c", Literal::from(3))],

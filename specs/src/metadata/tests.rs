@@ -141,6 +141,25 @@ fn a_new_kernel_is_put_into_the_menu_and_booted() {
     assert!(!proposed(&["boot/vmlinuz-6.1", "boot/vmlinuz-6.0"], &["boot/vmlinuz-6.1"]).reboot);
 }
 
+/// A file of accounts that only one version has is a change like any other.
+#[test]
+fn accounts_that_a_version_changes_are_not_kept() {
+    let (one, both) = (["etc/passwd"], ["etc/passwd", "etc/group"]);
+    for (from, to) in [(&one[..], &both[..]), (&both, &one)] {
+        let Proposal { exclude, notes, .. } = proposed(from, to);
+        assert!(has(&exclude, "/etc/passwd") && has(&exclude, "/etc/shadow"), "{exclude}");
+        assert!(!has(&exclude, "/etc/group"), "{exclude}");
+        assert!(notes[0].starts_with("etc/group changed: accounts"), "{notes:?}");
+    }
+}
+
+#[test]
+fn an_edge_has_a_folder_of_its_own() {
+    let name = |text: &str| text.parse().unwrap();
+    let folder = edge_folder(&name("D7-F.1.0.0"), &name("mysql"), &name("D7-F.1.0.1"));
+    assert_eq!(folder, EDGES[0]);
+}
+
 #[test]
 fn what_was_written_for_the_edge_before_comes_along_once() {
     let (from, to) = (manifest("1.0.1", &["etc/a"]), manifest("1.0.2", &["etc/a"]));

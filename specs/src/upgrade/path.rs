@@ -188,6 +188,7 @@ mod tests {
         let folder: TreePath = "etc/ssl".parse().unwrap();
         let of = |name: &[u8]| folder.child(name).map(|path| path.to_string()).ok();
         assert_eq!(of(b"certs").as_deref(), Some("etc/ssl/certs"));
+        assert_eq!(format!("{folder:?}"), "`etc/ssl`");
         for name in [&b""[..], b".", b"..", b"a\0b", &[b'x'; 256]] {
             assert_eq!(of(name), None, "{name:?}");
         }

@@ -252,6 +252,7 @@ mod tests {
         check("[]x]", &["]", "x"], &["y"]);
         check("[[:digit:]]*", &["1a"], &["a1"]);
         check("[ab", &[], &["a", "[ab"]);
+        check("[[a]x", &["[x", "ax"], &["x", ":x"]);
         check(r"\*", &["*"], &["a"]);
         check(r"a\*b*", &["a*bc"], &["axbc"]);
         check("a**c*e", &["abcde", "a/b/cde"], &["a/bc/de", "abcd"]);

@@ -218,6 +218,17 @@ fn profiles_in_the_shade_of_others() {
         changes.push(("vm.cmdb", "[{'hostname': 'a'}, {'hostname': 'b'}, {'hostname': 'c'}]"));
         find(&changes, &[]);
     }
+    // As many as there are entries, or as the count says: some are left over.
+    let order = "machines that fit hp fit vm as well, which comes first: hp gets them when vm has \
+                 none left";
+    find(&files("[('vm', '*'), ('hp', 1)]"), &[&format!("check-order state:1:15: {order}")]);
+    let mut unlimited = files("[('vm', 3), ('hp', 1)]").to_vec();
+    unlimited.push(("vm.cmdb", ""));
+    unlimited.push((
+        "vm.configure",
+        "(role: (name: \"a\", version: \"b\"), hostname: \"one\", disks: [])",
+    ));
+    find(&unlimited, &[&format!("check-order state:1:13: {order}")]);
     let mut unlimited = files("[('vm', '*'), ('hp', 1)]").to_vec();
     unlimited.push(("vm.cmdb", "[]"));
     unlimited.push((

@@ -10,6 +10,7 @@ mod findings;
 mod hall;
 mod hand_edits;
 mod identity;
+mod journaled_entries;
 mod model;
 mod secrets;
 mod table;

@@ -113,5 +113,9 @@ fn refusals_tell_no_value_of_a_secret_fact() {
         assert!(!everything.contains("hunter22"), "{everything}");
         let sentences = format!("{} {} {:?}", told.brief, told.reason, told.advice);
         assert!(!sentences.contains("swordfish"), "{sentences}");
+        // What is no secret is told: any value would do, or only one that is bound.
+        let advice = told.advice.as_deref().unwrap();
+        assert!(spec.contains('$') || advice.contains("regexp()"), "{advice}");
+        assert!(!spec.contains("'wan'") || sentences.contains("\"$pw\""), "{sentences}");
     }
 }

@@ -77,7 +77,10 @@ fn a_repeated_upload_of_a_leased_machine_stays_within_its_second_free_of_writes(
     let facts = machine(&mac(1), "A1");
     hall.plan(&facts);
     let fresh = hall.fresh();
-    assert_eq!(hall.world.upload(&facts, hall.now, &fresh).changes, []);
+    let again = hall.world.upload(&facts, hall.now, &fresh);
+    assert_eq!((again.changes, again.durable), (vec![], false));
+    let first = hall.world.upload(&machine(&mac(2), "A2"), hall.now, &fresh);
+    assert!(first.durable, "an entry is taken before the answer leaves");
 }
 
 #[test]

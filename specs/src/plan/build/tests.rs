@@ -68,7 +68,14 @@ const ROOT: &str = r#"(label: "root", size: "rest", use: filesystem(type: ext4, 
 
 #[test]
 fn disks_that_are_not_exactly_one_are_refused() {
+    // Bays of a controller have sizes as well, and no names that the kernel gives.
+    let mut facts = sample_machine();
+    for name in ["1I:1:1", "sda{megaraid,0}", "0", "Logical"] {
+        facts.push("disk", name, "size", "10");
+    }
     let device = "/dev/{{ disk }}";
+    let error = plan_with(device, "/dev/vdz", &facts).unwrap_err().to_string();
+    assert!(error.ends_with("(disks of this machine: vda, vdb)"), "{error}");
     refused(
         device,
         "/dev/vdz",
