@@ -7,7 +7,7 @@ use specs::check::{Files, check};
 use specs::cmdb::Cmdb;
 use specs::configure::template::{Scope, Shape};
 use specs::facts::{Fact, Facts};
-use specs::lang::Spec;
+use specs::lang::{MAX_LINES, Spec};
 use specs::matching::find;
 use specs::metadata::propose;
 use specs::units::Bytes;
@@ -194,6 +194,16 @@ fn scripts_of_an_edge_are_scripts() {
     assert_eq!((same.pre, same.post, same.reboot), (String::new(), String::new(), false));
 }
 
+#[test]
+fn a_spec_has_a_thousand_lines() {
+    let lines = |count| format!("[{}]", "(\"a\", \"b\", \"c\", \"d\"),".repeat(count));
+    assert!(Spec::parse("f", &lines(MAX_LINES)).is_ok());
+    for count in [MAX_LINES + 1, MAX_LINES + 2] {
+        let error = Spec::parse("f", &lines(count)).unwrap_err();
+        assert!(error.to_string().contains("lines are more than the 1000"), "{error}");
+    }
+}
+
 /// What is written by people is never nested so deeply; what is sent by others may be.
 #[test]
 fn functions_nest_32_deep() {
@@ -218,6 +228,7 @@ fn facts_have_the_unit_they_are_reported_in() {
         ("network", "eth0", "size", "1000000000", "ge(1Gbit/s)", true),
         ("cpu", "physical", "frequency", "2000000000", "gt(1GHz)", true),
         ("cpu", "physical", "min_Mhz", "2000", "gt(1GHz)", true),
+        ("cpu", "physical", "number", "2000", "gt(1MHz)", false),
         ("cpu", "physical", "min_Mhz", "2000", "gt(3GHz)", false),
     ] {
         let text = format!("[(\"{class}\", \"{name}\", \"{key}\", \"{function}\")]");

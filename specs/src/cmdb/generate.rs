@@ -467,5 +467,8 @@ mod tests {
         let empty = template(vec![("l", Value::List(vec![])), ("h", "h1-3".into())]);
         assert_eq!(Generator::new(&empty).unwrap().len(), 0);
         assert_eq!(Generator::new(&Entry::default()).unwrap().entries().count(), 1);
+        let two = Generator::new(&template(vec![("h", "h1-2".into())])).unwrap();
+        assert_eq!((two.entry(2), two.value(2, "h")), (None, None));
+        assert!(two.entry(1).is_some() && two.has("h") && !two.has("x"));
     }
 }

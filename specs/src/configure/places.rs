@@ -420,6 +420,23 @@ mod tests {
         check("(a: {\"x\": 1, \"y\": [2]}, a: 3)", &[((1, 25), "`a` is given twice")]);
     }
 
+    /// `ron` says so, and the scan must come to its end before.
+    #[test]
+    fn what_is_nested_too_deeply_is_not_scanned() {
+        let deep = |open: &str, close: &str, depth| {
+            let text = format!("({}{}, a: 1, a: 2)", open.repeat(depth), close.repeat(depth));
+            scan(&text).problems.len()
+        };
+        for (open, close) in [("[", "]"), ("(", ")"), ("(b: ", ")"), ("{", ":1}"), ("{1:", "}")] {
+            assert_eq!(deep(open, close, 100_000), 0, "{open}");
+        }
+        assert_eq!(deep("a: [", "]", 0), 0);
+        let nested =
+            |depth| scan(&format!("(a: {}{}, a: 2)", "[".repeat(depth), "]".repeat(depth)));
+        assert_eq!(nested(MAX_DEPTH).problems.len(), 1);
+        assert_eq!(nested(MAX_DEPTH + 1).problems.len(), 0);
+    }
+
     #[test]
     fn a_script_of_the_original_is_recognised() {
         for script in ["disk = 1", "# -*- python -*-\nrun('x')", "", "'''(x)'''", "import os"] {

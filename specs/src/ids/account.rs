@@ -184,7 +184,7 @@ mod tests {
             ("useradd -g ssl redis", "useradd --uid 127 -g 119 redis"),
             // Only long options have their value behind `=`.
             ("useradd -K UID_MIN=5 redis", "useradd --uid 127 --gid 138 -K UID_MIN=5 redis"),
-            ("useradd -d=u redis x", "as it is"),
+            ("useradd -u=5 redis", "useradd --uid 127 --gid 138 -u=5 redis"),
             ("groupadd -r -f ssl", "groupadd --gid 119 -r -f ssl"),
             ("adduser redis ssl", "as it is"),
             ("useradd redis -u", "`-u` of `useradd` has no value"),

@@ -369,6 +369,15 @@ fn items_are_pushed_and_replaced() {
 }
 
 #[test]
+fn a_number_without_an_end_is_a_text() {
+    for (number, expected) in
+        [(f64::INFINITY, "\"inf\""), (f64::NEG_INFINITY, "\"-inf\""), (1e300, "1e300")]
+    {
+        assert_eq!(Literal::Value(Value::Float(number)).to_text(Style::RON), expected);
+    }
+}
+
+#[test]
 fn a_printed_file_keeps_its_syntax() {
     let list = Literal::List(vec![Literal::from(1), Literal::Secret("x\u{1}\"'".into())]);
     assert_eq!(list.to_file(Style::PYTHON), "[\n    1,\n    secret('x\\u0001\"\\''),\n]\n",);

@@ -392,6 +392,29 @@ fn events_are_taken_once_whatever_is_sent_again() {
     assert_eq!(lines.count(), 1);
 }
 
+/// How far a machine has come may be lost; what it holds and what becomes of it may not.
+#[test]
+fn only_some_events_have_to_be_on_the_disk_before_the_answer() {
+    let progress = || Event::Progress { step: "tree".to_owned(), done: 1, total: None };
+    for (events, durable) in [
+        (vec![progress()], false),
+        (vec![harmless()], false),
+        (vec![destructive()], true),
+        (vec![progress(), destructive()], true),
+        (vec![destructive(), progress()], true),
+        (vec![destructive(), installed()], true),
+        (vec![], false),
+    ] {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+        let decision = hall.world.events(&ticket, 0, &events, hall.now);
+        assert_eq!(decision.durable, durable, "{events:?}");
+        hall.commit(decision);
+        // Sent again, they say nothing new.
+        assert!(!hall.world.events(&ticket, 0, &events, hall.now).durable, "{events:?}");
+    }
+}
+
 #[test]
 fn how_far_a_step_has_come_is_told() {
     let mut hall = Hall::of_vms("[('vm', 4)]");

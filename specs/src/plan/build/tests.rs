@@ -73,6 +73,8 @@ fn disks_that_are_not_exactly_one_are_refused() {
     for name in ["1I:1:1", "sda{megaraid,0}", "0", "Logical"] {
         facts.push("disk", name, "size", "10");
     }
+    facts.push("memory", "bank", "size", "10");
+    facts.push("disk", "vdx", "model", "QEMU");
     let device = "/dev/{{ disk }}";
     let error = plan_with(device, "/dev/vdz", &facts).unwrap_err().to_string();
     assert!(error.ends_with("(disks of this machine: vda, vdb)"), "{error}");
@@ -113,6 +115,15 @@ fn a_disk_may_be_named_by_a_link_that_the_facts_know() {
     let plan = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-data", &facts).unwrap();
     assert_eq!(plan.disks[0].path, "/dev/vdb");
     assert_eq!(plan.disks[0].serial.as_deref(), Some("serial-of-vdb"));
+    // Only links of disks are looked at, and only what names a link.
+    facts.push("network", "eth0", "id", "virtio-data");
+    facts.push("disk", "vda", "model", "virtio-data");
+    let plan = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-data", &facts).unwrap();
+    assert_eq!(plan.disks[0].path, "/dev/vdb");
+    let error = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-root", &facts).unwrap_err();
+    let known = vec!["vda".to_owned(), "vdb".to_owned()];
+    let device = "/dev/disk/by-id/virtio-root".to_owned();
+    assert_eq!(error.problem, Problem::UnknownDisk { device, known });
 }
 
 #[test]
@@ -128,6 +139,14 @@ fn sizes_and_file_systems_that_cannot_be_are_refused() {
     refused("ext4", "vfat", "the root file system must be ext4, xfs or btrfs");
     refused("mount: \"/\"", "mount: \"/proc\"", "`/proc` cannot be a mount point");
     refused("label: \"root\"", "label: \"a name, with more\"", "is not a label here");
+    for bad in ["_root", "a b", "é", "", "seventeen-letters"] {
+        let label = format!("label: \"{bad}\"");
+        refused("label: \"root\"", &label, "is not a label here");
+    }
+    for good in ["0.root_+-x", "sixteen--letters"] {
+        let label = format!("label: \"{good}\"");
+        plan_with("label: \"root\"", &label, &sample_machine()).unwrap();
+    }
     refused(ROOT, &ROOT.repeat(2), "only one partition of a disk can have the rest");
     let twice = format!("{}{ROOT}", ROOT.replace("rest", "1GiB"));
     refused(ROOT, &twice, "two file systems are mounted at `/`");
