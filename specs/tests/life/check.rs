@@ -117,6 +117,15 @@ warning[check-unused]: `$eth` is bound, and nothing uses it
     assert_eq!(unused.len(), 2);
 }
 
+/// The mark is a variable like those of the entry, where there are entries.
+#[test]
+fn the_mark_of_an_entry_is_bound_where_there_are_entries() {
+    let configure = CONFIGURE.replace("{{ hostname }}", "h{{ used }}");
+    find(&[("vm.configure", &configure)], &[]);
+    let unbound = found(&[("vm.configure", &configure), ("vm.cmdb", "")]);
+    assert!(unbound[0].contains("nothing binds `used`"), "{unbound:?}");
+}
+
 #[test]
 fn values_that_two_machines_would_share() {
     let cmdb = "[{'ip': '10.0.0.1', 'hostname': 'a'},\n {'ip': '10.0.0.2', 'hostname': 'a'},\n \

@@ -2,9 +2,11 @@
 
 use specs::fleet::File;
 use specs::machine::Phase;
+use specs::value::{Value, Variables};
 
 use crate::hall::{
-    CMDB, CONFIGURE, Hall, LEASE, destructive, failed, file, installed, mac, machine, name,
+    CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, LEASE, SPECS, destructive, failed, file, installed,
+    mac, machine, name,
 };
 
 /// A hall with host03 in this phase.
@@ -149,6 +151,16 @@ fn used_entries_without_a_record_belong_to_the_machine_they_name() {
     hall.edit("vm.cmdb", cmdb);
     assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "new3");
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "old1");
+    // An operator may name it: what was said by hand is one of the variables then.
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.cmdb", cmdb);
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
+    hall.refusal(&machine(&mac(1), "A1"));
+    hall.edit("vm.specs", SPECS);
+    let id = hall.id(&mac(1));
+    let values = Variables::from([("hostname".to_owned(), Value::from("old1"))]);
+    hall.operate(|world, now| world.assign(&id, &name("vm"), values, now));
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "old1");
     // Without the address among the variables nothing says whose `old1` is.
     let mut hall = Hall::of_vms("[('vm', 4)]");
     hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
@@ -188,6 +200,25 @@ fn a_count_that_has_nowhere_to_go_stays_with_the_machine() {
     hall.edit("state", "[('vm', 3)]");
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
     assert_eq!(hall.counts(), "vm=3");
+}
+
+#[test]
+fn a_count_that_was_kept_goes_back_when_the_machine_becomes_something_else() {
+    let mut hall = Hall::of_vms("[('vm', 4), ('spare', '*')]");
+    hall.edit("spare.specs", SPECS);
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    let state = hall.text("state");
+    hall.world.written(&File::State, &state);
+    // It fails while nothing says how many are wanted.
+    hall.edit("state", "[('spare', '*')]");
+    hall.report(&ticket, &[failed()]);
+    assert!(hall.record("host03").assignment.unwrap().counted);
+    hall.edit("state", &state);
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
+    assert_eq!(hall.plan(&facts).0.profile.as_str(), "spare");
+    assert_eq!(hall.counts(), "vm=4 spare=*");
 }
 
 #[test]

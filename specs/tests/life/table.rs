@@ -66,6 +66,10 @@ fn an_upload_repeated_gives_the_same_plan_and_takes_nothing() {
     let (plan, ticket) = hall.plan(&facts);
     assert_eq!(plan, first.0, "a reset in the middle: the plan is the same");
     assert_ne!(ticket, first.1, "and the events of the first run are over");
+    hall.report(&ticket, &[harmless()]);
+    let (plan, later) = hall.plan(&facts);
+    assert_eq!(plan, first.0);
+    assert_ne!(later, ticket, "a reset before anything was destroyed");
     assert_eq!(hall.counts(), "vm=3");
     assert!(hall.journal[written..].iter().all(|change| !format!("{change:?}").contains("Count")));
     assert!(matches!(hall.report(&first.1, &[installed()]), Answer::Refused(_)));
