@@ -224,6 +224,78 @@ fn a_machine_without_an_address_is_told_by_serial_or_not_at_all() {
 }
 
 #[test]
+fn a_machine_is_found_by_whatever_an_operator_calls_it() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454C4C-4B00-1039-8050-B9C04F573032";
+    install(&mut hall, &machine_with(&[&mac(1), &mac(7)], "SERIAL-1", uuid));
+    check_installed(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid), "host03");
+    install(&mut hall, &machine_with(&[&mac(2)], "SERIAL-2", ""));
+    let id = hall.id("host03");
+    for text in [
+        "host03",
+        " host03\n",
+        id.as_str(),
+        "serial-1",
+        "SERIAL-1",
+        uuid,
+        "52:54:00:00:00:01",
+        "52-54-00-00-00-01",
+        "52-54-00-00-00-07",
+    ] {
+        let found: Vec<String> =
+            hall.world.census.find(text).iter().map(|record| record.id.to_string()).collect();
+        assert_eq!(found, [id.as_str()], "{text}");
+    }
+    for text in ["", "host05", "HOST03", "SERIAL", "52:54:00:00:00:03"] {
+        assert_eq!(hall.world.census.find(text).len(), 0, "{text}");
+    }
+}
+
+#[test]
+fn evidence_that_speaks_for_several_decides_for_none() {
+    // Two records wait, and the machine has an address of both.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for number in [1, 2] {
+        install(&mut hall, &machine(&mac(number), ""));
+        let id = hall.id(&mac(number));
+        hall.operate(|world, now| world.rebind(&id, now));
+    }
+    let both = machine_with(&[&mac(1), &mac(2)], "", "");
+    check_twin(&mut hall, &both, "several machines wait for `rebind`, and it resembles all");
+    // Two had the addresses earlier.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for number in [1, 2] {
+        install(&mut hall, &machine_with(&[&mac(number), &mac(number + 10)], "", ""));
+        hall.upload(&machine(&mac(number), ""));
+    }
+    let both = machine_with(&[&mac(11), &mac(12)], "", "");
+    check_twin(&mut hall, &both, "its MAC addresses are those that several had earlier");
+    check_installed(&mut hall, &machine(&mac(11), ""), "host03");
+    // Without any address, serial and UUID of two.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    install(&mut hall, &machine_with(&[], "SERIAL-1", ""));
+    install(&mut hall, &machine_with(&[], "", uuid));
+    let both = machine_with(&[], "SERIAL-1", uuid);
+    check_twin(&mut hall, &both, "serial or UUID are those of several");
+}
+
+/// Names of records come from names of facts, which machines can share.
+#[test]
+fn records_that_would_be_called_the_same_are_numbered() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for (number, end) in [(1, "00-09"), (2, "00-09.2"), (3, "00-09.3")] {
+        let mut facts = machine_with(&[&mac(9), &mac(number)], "", "");
+        facts.push("network", "eth0", "permanent", "no");
+        facts.push("network", "eth1", "permanent", "yes");
+        hall.upload(&facts);
+        let id = hall.id(&mac(number));
+        assert!(id.as_str().ends_with(end), "{id}");
+    }
+}
+
+#[test]
 fn only_burnt_in_addresses_tell_machines_apart() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let bonded = |own: &str| {
