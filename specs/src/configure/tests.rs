@@ -148,3 +148,30 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn words_are_as_far_apart_as_it_takes_letters_to_change() {
+    for (one, other, expected) in [
+        ("disk", "disk", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+        ("flaw", "lawn", 2),
+        ("ab", "ba", 2),
+        ("é", "e", 1),
+        ("partition", "partitions", 1),
+    ] {
+        assert_eq!(distance(one, other), expected, "{one} {other}");
+    }
+    let possible = ["size", "partitions"];
+    for (found, expected) in [
+        ("siz", "did you mean `size`?"),
+        ("sz", "did you mean `size`?"),
+        ("s", "possible: `size`, `partitions`"),
+        // A third of a long word may be wrong.
+        ("partXXXons", "did you mean `partitions`?"),
+        ("parXXXXons", "possible: `size`, `partitions`"),
+    ] {
+        assert_eq!(did_you_mean(found, &possible), expected, "{found}");
+    }
+}

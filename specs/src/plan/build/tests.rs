@@ -342,3 +342,14 @@ fn secrets_are_listed_and_hidden_from_the_description() {
     let shown = plan.to_string();
     assert!(!shown.contains("hunter2") && shown.contains("********"), "{shown}");
 }
+
+#[test]
+fn what_destroys_the_data_of_a_disk_says_which() {
+    let plan = plan_of(VM, &sample_machine(), &variables()).unwrap();
+    let destroying: Vec<(&str, &str)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.id.as_str(), step.action.destroys()?)))
+        .collect();
+    assert_eq!(destroying, [("clear /dev/vda", "/dev/vda"), ("table /dev/vda", "/dev/vda")]);
+}
