@@ -12,6 +12,7 @@ mod hand_edits;
 mod identity;
 mod journaled_entries;
 mod model;
+mod reports;
 mod secrets;
 mod table;
 mod trial;
