@@ -89,7 +89,7 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     let mut budget = Budget::new(BUDGET);
     let count = spec.lines.len();
     // Satisfiable prefixes are followed by unsatisfiable ones only: halve the interval.
-    let (mut good, mut bad) = (0, count + 1);
+    let (mut good, mut bad) = (0, count);
     if let Some(empty) = (0..count).find(|&line| !problem.has_candidates(line)) {
         bad = empty + 1;
     } else if exists(&problem, (0..count).collect(), &mut budget)? {

@@ -5,7 +5,6 @@
 //! argument with a unit in that unit.
 
 use std::cmp::Ordering;
-use std::fmt;
 
 /// A unit: what it measures, and how many of the base unit it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,12 +132,6 @@ impl Quantity {
     }
 }
 
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.number, self.unit.map_or("", |unit| unit.name))
-    }
-}
-
 /// The length of the number that a text begins with.
 fn number_length(text: &str) -> usize {
     let bytes = text.as_bytes();
@@ -205,7 +198,7 @@ mod tests {
         let gb = Unit::of_fact("disk", "sda", "size");
         let check = |argument: &str, fact, natural, expected| {
             let argument = Quantity::parse(argument).unwrap();
-            assert_eq!(argument.compare_fact(fact, natural), expected, "{argument} {fact}");
+            assert_eq!(argument.compare_fact(fact, natural), expected, "{argument:?} {fact}");
         };
         use Ordering::{Equal, Greater, Less};
         check("4", "8", None, Some(Greater));
@@ -214,6 +207,10 @@ mod tests {
         check("4GB", "4", None, None);
         check("4GB", "4000mb", None, Some(Equal));
         check("500", "1TB", gb, Some(Greater));
+        check("1000", "1TB", gb, Some(Equal));
+        check("2", "4GB", gb, Some(Greater));
+        check("8", "4GB", gb, Some(Less));
+        check("0.5GB", "500MB", gb, Some(Equal));
         check("500", "1TB", None, Some(Less));
         check("1Gbit/s", "10 Mbit/s", None, Some(Less));
         check("1Gbit/s", "10GB", None, None);

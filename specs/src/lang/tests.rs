@@ -182,6 +182,45 @@ fn columns_that_say_nothing_are_errors_at_their_place() {
     assert!(spec(&deep).expect_err("too deep").message.contains("nested more than 32"));
 }
 
+/// What is marked of a column, no more and no less.
+#[test]
+fn the_caret_marks_the_part_that_is_wrong() {
+    for (column, marked) in [
+        ("$", "$"),
+        ("$=gt(4)", "$"),
+        ("$$$x=1", "$$$x"),
+        ("$x=", "="),
+        ("gt(4, 5)", "gt(4, 5)"),
+        ("and(lt(9), gt( 4 , 5 ))", "gt( 4 , 5 )"),
+        ("gt(big)", "big"),
+        ("$x=range( 1, high )", "high"),
+        ("range(1)", "range(1)"),
+        ("network(10.0.0.0/8, 10.0.0.0/33)", "10.0.0.0/33"),
+        ("regexp(a(?=b))", "a(?=b)"),
+        ("regexp( *x)", "*x"),
+        ("and(gt(20), lt(50)))", ")"),
+        ("in(a) or in(b)", " or in(b)"),
+        ("in(\"a\" é)", "é"),
+        ("in(\"a)", "\""),
+        ("in('a', 'b)", "'"),
+        ("gt(\"x\")", "x"),
+        ("not(gt(4), lt(2))", "not(gt(4), lt(2))"),
+        ("or(not(a, b), c)", "not(a, b)"),
+        ("and(gt(4),)", ")"),
+        ("and(gt(4), ", ""),
+    ] {
+        // In quotes that nothing in the column has, so that no escape shifts the place.
+        let quotes = if column.contains('"') { "'" } else { "\"" };
+        let other = if quotes == "'" { "'disk'" } else { "\"disk\"" };
+        let text = format!("[({other}, {other}, {other}, {quotes}{column}{quotes})]");
+        let error = Spec::parse("f", &text).expect_err(column);
+        assert_eq!(&text[error.span.start..error.span.end], marked, "{error}");
+    }
+    let deep = format!("{}gt(4){}", "not(".repeat(33), ")".repeat(33));
+    let error = spec(&deep).expect_err("too deep");
+    assert_eq!(error.span.end - error.span.start, "gt".len(), "{error}");
+}
+
 #[test]
 fn lists_of_another_shape_are_errors_at_their_place() {
     for (text, place, part) in [

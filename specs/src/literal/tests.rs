@@ -311,6 +311,7 @@ fn removed_keys_take_their_commas_and_lines_with_them() {
     edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used", "b"], expect!["[{'a': 1}]"]);
     edited("[{'a': 1, 'b': 2, 'c': 3, 'd': 4}]", &[], &["a", "d"], expect!["[{'b': 2, 'c': 3}]"]);
     edited("[{'a': 1, 'b': 2, 'c': 3}]", &[], &["a", "b", "c"], expect!["[{}]"]);
+    edited("[{'a': 1 , 'b': 2}]", &[], &["a"], expect!["[{'b': 2}]"]);
     edited(
         "[{'a': 1, 'used': 1}]",
         &[("c", Literal::from(3))],

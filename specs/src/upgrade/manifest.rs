@@ -235,6 +235,8 @@ mod tests {
         ] {
             assert_eq!(folder.differences(&changed), expected, "{changed:?}");
         }
+        let names = [Type, Content, Mode, Owner, Attributes].map(|aspect| aspect.to_string());
+        assert_eq!(names, ["kind", "content", "mode", "owner", "xattrs"]);
         let (one, other) = (attributes(1), attributes(2));
         let labelled = |xattrs| Entry { xattrs, ..folder.clone() };
         assert_eq!(labelled(one.clone()).differences(&labelled(other)), [Attributes]);

@@ -71,6 +71,17 @@ fn an_earlier_address_that_another_machine_shows_is_no_longer_remembered() {
 }
 
 #[test]
+fn a_number_that_could_not_be_read_this_time_is_still_the_machines() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    install(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid));
+    check_installed(&mut hall, &machine_with(&[&mac(1)], "", ""), "host03");
+    let identity = hall.record("host03").identity;
+    assert_eq!(identity.serial.as_deref(), Some("serial-1"));
+    assert_eq!(identity.uuid.as_deref(), Some(uuid));
+}
+
+#[test]
 fn addresses_of_earlier_are_remembered_up_to_a_limit() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let stays = mac(0);
@@ -302,10 +313,14 @@ fn only_burnt_in_addresses_tell_machines_apart() {
         let mut facts = machine_with(&[own, &mac(9)], "", "");
         facts.push("network", "eth0", "permanent", "yes");
         facts.push("network", "eth1", "permanent", "no");
+        // Addresses of anything else are no addresses of NICs.
+        facts.push("bluetooth", "hci0", "serial", "52:54:00:00:99:99");
+        facts.push("network", "eth0", "gateway", "52:54:00:00:88:88");
         facts
     };
     assert_eq!(hall.plan(&bonded(&mac(1))).0.hostname, "host03");
     assert_eq!(hall.plan(&bonded(&mac(2))).0.hostname, "host04");
+    assert_eq!(bonded(&mac(1)).macs().len(), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use specs::fleet::Change;
 
-use crate::hall::{CMDB, Hall, file, mac, machine, name};
+use crate::hall::{CMDB, CONFIGURE_BY_MAC, Hall, file, mac, machine, name};
 
 /// A hall whose first machine was given host03, and the change of the entry.
 fn leased() -> (Hall, Change) {
@@ -70,6 +70,36 @@ fn one_entry_is_never_two_machines() {
     assert_eq!(replaces, back);
     changes.push(Change::Entry { profile, position, replaces: now, entry: before, text: None });
     check(&moved, &changes, false, "new host03* host04 host05", &[]);
+}
+
+#[test]
+fn entries_that_say_the_same_are_one_for_each() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.configure", CONFIGURE_BY_MAC);
+    hall.edit("vm.cmdb", "[{'rack': 1}, {'rack': 1}, {'rack': 1}]");
+    for number in [1, 2] {
+        hall.plan(&machine(&mac(number), "A1"));
+    }
+    let entries = hall.journal.iter().filter(|change| matches!(change, Change::Entry { .. }));
+    let changes: Vec<Change> = entries.cloned().collect();
+    let edited = "[{'rack': 2}, {'rack': 1}, {'rack': 1}, {'rack': 1}]";
+    hall.world.read(&file("vm.cmdb"), Some(edited.as_bytes())).unwrap();
+    assert_eq!(hall.world.reapply(&name("vm"), &changes), Vec::<String>::new());
+    let macs: Vec<Option<String>> = hall
+        .world
+        .cmdb(&name("vm"))
+        .unwrap()
+        .entries()
+        .map(|entry| entry.get("mac").map(|mac| mac.as_text()))
+        .collect();
+    assert_eq!(macs, [None, Some(mac(1)), Some(mac(2)), None]);
+    // The records follow.
+    let decision = hall.world.reconcile(&name("vm"), hall.now);
+    hall.commit(decision);
+    for (position, holder) in [(1, 1), (2, 2)] {
+        let found = hall.world.census.holder(&name("vm"), position).unwrap();
+        assert_eq!(found.id, hall.id(&mac(holder)), "entry {position}");
+    }
 }
 
 #[test]

@@ -44,6 +44,11 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
     assert_eq!(stored.as_deref(), Some(REDACTED));
     let shown = format!("{:?}", redacted_record(&hall.record("host03")));
     assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
+    let holding = redacted_record(&hall.record("host03")).assignment.unwrap().entry.unwrap();
+    for entry in [holding.before, holding.after] {
+        assert_eq!(entry.get("hostname"), Some(&Value::from("host03")));
+        assert_eq!(entry.get("key"), Some(&Value::from(REDACTED)));
+    }
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
 }
 

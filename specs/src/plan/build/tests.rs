@@ -250,6 +250,12 @@ fn names_addresses_and_arguments_are_checked() {
     refused("console=tty0", "$(reboot)", "`$(reboot)` cannot be a kernel argument");
     refused("\"0644\"", "\"0648\"", "`0648` is not a mode");
     refused("/etc/motd.d/role", "/etc/../x", "cannot be the path of a file");
+    let twice = "/etc/a\", content: \"\"), (path: \"/etc/b\", content: \"\"), (path: \"/etc/";
+    refused("/etc/motd.d/role", &format!("{twice}a"), "/etc/a");
+    plan_with("/etc/motd.d/role", &format!("{twice}c"), &sample_machine()).unwrap();
+    for bad in ["44", "06440", "064a", ""] {
+        refused("\"0644\"", &format!("\"{bad}\""), &format!("`{bad}` is not a mode"));
+    }
     refused(
         "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
         "command: []",
