@@ -160,7 +160,7 @@ fn nearest(
     // Facts in their order when all else is equal: the sort is stable.
     ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)));
     let nearest = ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest);
-    nearest.map(|nearest| nearest.without_secrets(matcher, columns)).collect()
+    nearest.map(|nearest| nearest.without_secrets(matcher)).collect()
 }
 
 /// What a column wants, without the variable it binds.
@@ -293,11 +293,6 @@ fn fact_key<'a>(matcher: &'a Matcher<'_>, fact: usize) -> &'a str {
     &matcher.facts().0[fact].2
 }
 
-/// Whether a line asks for facts under a key that is named like a secret.
-fn wants_secret(columns: &[Column; 4]) -> bool {
-    matches!(&columns[2].test, Some(Test::Literal(key)) if is_secret_key(&key.as_text()))
-}
-
 /// The bindings with those replaced that are values of secrets.
 fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
     for value in bound.values_mut().filter(|value| is_secret_text(matcher, &value.as_text())) {
@@ -308,10 +303,10 @@ fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
 
 impl Nearest {
     /// The same without values of secrets, wherever they were found.
-    fn without_secrets(mut self, matcher: &Matcher<'_>, columns: &[Column; 4]) -> Nearest {
+    fn without_secrets(mut self, matcher: &Matcher<'_>) -> Nearest {
         let secret = |text: &str| is_secret_text(matcher, text);
         let key = fact_key(matcher, self.fact);
-        if self.column == Some(VALUE) && (is_secret_key(key) || wants_secret(columns)) {
+        if self.column == Some(VALUE) && is_secret_key(key) {
             self.expected = REDACTED.to_owned();
             self.actual = Value::from(REDACTED);
         } else if secret(&self.actual.as_text()) {

@@ -155,6 +155,24 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
     );
 }
 
+/// People change values before names, and the class last.
+#[test]
+fn the_column_that_people_change_first_is_changed() {
+    let spec = Spec::parse("f", "[('a', 'b', 'c', 'd')]").unwrap();
+    let mut facts = vec![
+        Fact("x".into(), "b".into(), "c".into(), "d".into()),
+        Fact("a".into(), "b".into(), "x".into(), "d".into()),
+        Fact("a".into(), "x".into(), "c".into(), "d".into()),
+        Fact("a".into(), "b".into(), "c".into(), "x".into()),
+    ];
+    for column in [3, 1, 2, 0] {
+        let mend = mend(&Matcher::new(&Facts(facts.clone())), &spec).unwrap().unwrap();
+        let Mend::Line { columns, with, .. } = mend else { panic!("one line is enough") };
+        assert_eq!((columns, with[column].as_text().as_str()), (1, "x"));
+        facts.pop();
+    }
+}
+
 /// Of several facts it is the one with the nearest number, from below or above.
 #[test]
 fn the_nearest_number_is_told_first() {

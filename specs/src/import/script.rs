@@ -241,6 +241,18 @@ set_role('mysql', 'D7-F.1.0.0', disk1)
     }
 
     #[test]
+    fn statements_are_shown_on_one_line() {
+        for (script, expected) in [
+            ("run('a',\n    'b') # c\n", "run('a',     'b')"),
+            ("x = 1 + \\\n 2\n", "x = 1 +  2"),
+            ("x = a \\ b", "x = a \\ b"),
+        ] {
+            let found: Vec<String> = statements(script).into_iter().map(|it| it.text).collect();
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
     fn each_statement_is_told_by_what_it_begins_with() {
         for (statement, does) in [
             ("if x:", "decides; write a profile for each case"),

@@ -142,6 +142,16 @@ fn variables_have_names_and_may_have_conditions() {
     }
 }
 
+/// Once a key is always a key, wherever it is written so.
+#[test]
+fn variables_are_listed_once_in_their_order() {
+    for (first, second) in [("$x", "$$x"), ("$$x", "$x"), ("$$x", "$$x")] {
+        let text = format!("[('a', '$y', 'b', '{first}'), ('c', '{second}', 'd', '$y')]");
+        let spec = Spec::parse("f", &text).unwrap();
+        assert_eq!(spec.variables(), [("y", false), ("x", true)], "{text}");
+    }
+}
+
 #[test]
 fn columns_that_say_nothing_are_errors_at_their_place() {
     // The column begins at 24, behind `[("disk", "x", "size", "`.

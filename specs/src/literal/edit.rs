@@ -169,7 +169,7 @@ impl<'a> Editor<'a> {
         if alone {
             start = before.len();
             end += after.find('\n').map_or(blanks, |newline| newline + 1);
-        } else if position + 1 < entries.len() {
+        } else {
             end += blanks;
         }
         self.changes.push((Span { start, end }, String::new()));

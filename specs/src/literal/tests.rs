@@ -151,6 +151,9 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("'''a'", (1, 1), "no end");
     refused("/* a", (1, 1), "no end");
     refused("/*/ 1", (1, 1), "no end");
+    refused("[1, / 2]", (1, 5), "`/` is not part of a literal");
+    refused("[null]", (1, 2), "write `None`");
+    refused(&"Some(".repeat(100_000), (1, 326), "nested more than 64 deep");
     refused("/* /* */ 1", (1, 1), "no end");
     refused("[0x1e+5]", (1, 6), "`+` is not part of a literal");
     refused("[1_]", (1, 2), "underscores");

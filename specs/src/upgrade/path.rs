@@ -189,6 +189,7 @@ mod tests {
         let of = |name: &[u8]| folder.child(name).map(|path| path.to_string()).ok();
         assert_eq!(of(b"certs").as_deref(), Some("etc/ssl/certs"));
         assert_eq!(format!("{folder:?}"), "`etc/ssl`");
+        assert_eq!(serde_json::to_string(&folder).unwrap(), "\"etc/ssl\"");
         for name in [&b""[..], b".", b"..", b"a\0b", &[b'x'; 256]] {
             assert_eq!(of(name), None, "{name:?}");
         }

@@ -137,6 +137,9 @@ fn values_that_two_machines_would_share() {
             "check-duplicate vm.cmdb:3:49: ip-ipmi 10.0.0.1 is that of entry 1 of vm.cmdb as well",
         ],
     );
+    // Two names, not two of the same kind.
+    let cmdb = "[{'ip': '10.0.0.1', 'hostname': 'a'}, {'hostname': '10.0.0.1'}, {'hostname': 'c'}]";
+    find(&[("vm.cmdb", cmdb)], &[]);
     find(
         &[
             (

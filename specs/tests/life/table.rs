@@ -272,6 +272,9 @@ fn a_bound_machine_never_gets_another_role_silently() {
     facts.0.retain(|fact| fact.0 != "disk");
     let refused = hall.refusal(&facts);
     assert_eq!(refused.status, 422);
+    let why =
+        "which no longer fits: line 2, (\"disk\", \"$disk\", \"size\", \"gt(4)\"): nearest is";
+    assert!(refused.reason.contains(why), "{}", refused.reason);
     assert!(refused.reason.contains("edeploy-server release host03"), "{}", refused.reason);
     assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installing, "vm=3 spare=*"));
 }

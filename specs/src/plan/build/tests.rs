@@ -256,6 +256,9 @@ fn names_addresses_and_arguments_are_checked() {
     for bad in ["44", "06440", "064a", ""] {
         refused("\"0644\"", &format!("\"{bad}\""), &format!("`{bad}` is not a mode"));
     }
+    refused("name: \"ssh server\"", "name: \" \"", "vm.configure:");
+    let run = "(name: \"ssh server\", at: after_tree, command: [\"true\"]), (name: \"ssh server\"";
+    refused("(name: \"ssh server\"", run, "ssh server");
     refused(
         "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
         "command: []",
