@@ -109,16 +109,6 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     Ok(Some(Mismatch { line: good, number: spec.lines[good].number, bound, nearest }))
 }
 
-/// Why a spec does not fit, for a refusal: one sentence in lines of at most 100 columns. It is
-/// made when it is told and not before: finding it costs more than finding that nothing fits.
-pub fn reason(matcher: &Matcher<'_>, spec: &Spec) -> String {
-    match explain(matcher, spec) {
-        Ok(Some(mismatch)) => mismatch.sentence(matcher, spec),
-        Ok(None) => "it fits".to_owned(),
-        Err(undecided) => wrapped(&undecided.to_string()),
-    }
-}
-
 /// Whether these lines can be satisfied together.
 fn exists(problem: &Problem<'_>, lines: Vec<usize>, budget: &mut Budget) -> Result<bool, NoMatch> {
     if lines.iter().any(|&line| !problem.has_candidates(line)) {

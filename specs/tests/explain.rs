@@ -109,6 +109,12 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
             "99")
         "#]],
     );
+    let spec = "[('disk', '$d', 'size', '80'), ('disk', '$d', 'serial', '$$s')]";
+    let spec = Spec::parse("f", spec).unwrap();
+    let facts = Facts::parse("f", TWO_DISKS.as_bytes()).unwrap();
+    let mismatch = explain(&Matcher::new(&facts), &spec).unwrap().unwrap();
+    let bound = mismatch.bound.into_iter().collect::<Vec<_>>();
+    assert_eq!(bound, [("d".to_owned(), Value::from("sda"))]);
     // Two columns, and the variable that only stands in the way with its condition stays.
     check(
         "[('disk', '$d', 'size', '$s=gt(100)'),\n ('disk', '$d', 'size', 'N/A')]",

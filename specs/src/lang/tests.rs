@@ -62,6 +62,10 @@ fn functions_say_what_their_names_say() {
         ("regexp([)(]x\\))", "(x)", Yes),
         ("regexp([]a])", "]", Yes),
         ("regexp([^]a])", "]a", No),
+        ("regexp([])])", ")", Yes),
+        ("regexp([^])]x)", "ax", Yes),
+        ("and(regexp([ab]), not(b))", "a", Yes),
+        ("and(regexp([ab]), not(b))", "b", No),
         ("regexp([^]a])", "]b", Yes),
         ("regexp([^)]\\))", "b)", Yes),
         ("regexp((a(b)c))", "abc", Yes),
@@ -149,6 +153,8 @@ fn variables_are_listed_once_in_their_order() {
         let text = format!("[('a', '$y', 'b', '{first}'), ('c', '{second}', 'd', '$y')]");
         let spec = Spec::parse("f", &text).unwrap();
         assert_eq!(spec.variables(), [("y", false), ("x", true)], "{text}");
+        let line = format!("(\"c\", \"{second}\", \"d\", \"$y\")");
+        assert_eq!(spec.lines[1].to_text(), line);
     }
 }
 

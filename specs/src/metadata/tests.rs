@@ -160,6 +160,29 @@ fn an_edge_has_a_folder_of_its_own() {
     assert_eq!(folder, EDGES[0]);
 }
 
+/// What every program has loaded keeps running as it was, unless the host boots anyway.
+#[test]
+fn what_runs_on_with_the_old_files_is_told() {
+    let libraries = [
+        "usr/lib/libc.so.6",
+        "usr/lib/libssl.so.3",
+        "usr/lib/systemd/systemd",
+        "usr/lib/libz.so.1",
+    ];
+    let changed = libraries.map(|path| format!("{path}=2"));
+    let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
+    let expected = ["libc.so.6", "libssl.so.3", "systemd/systemd"].map(|name| {
+        format!("/usr/lib/{name} changed: what runs keeps the old one until it is restarted")
+    });
+    assert_eq!(proposed(&libraries, &changed).notes, expected);
+    // Gone, or a folder now: nobody is to restart anything for that.
+    assert_eq!(proposed(&libraries, &["usr/lib/"]).notes, Vec::<String>::new());
+    assert_eq!(proposed(&[], &["usr/lib/libc.so.6/"]).notes, Vec::<String>::new());
+    let kernel = [&changed[..], &["boot/vmlinuz-6.12"]].concat();
+    let notes = proposed(&libraries, &kernel).notes;
+    assert_eq!(notes, ["kernel 6.12 is new: post asks for a reboot"]);
+}
+
 #[test]
 fn what_was_written_for_the_edge_before_comes_along_once() {
     let (from, to) = (manifest("1.0.1", &["etc/a"]), manifest("1.0.2", &["etc/a"]));

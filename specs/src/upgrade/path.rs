@@ -184,6 +184,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn below_is_behind_a_slash() {
+        let path = |text: &str| text.parse::<TreePath>().unwrap();
+        for (text, below) in [
+            ("etc/a", true),
+            ("etc/a/b", true),
+            ("etc", false),
+            ("etcx", false),
+            ("etcx/a", false),
+            ("et", false),
+            ("usr/etc/a", false),
+        ] {
+            assert_eq!(path(text).is_below(&path("etc")), below, "{text}");
+        }
+    }
+
+    #[test]
     fn a_child_is_one_part_more() {
         let folder: TreePath = "etc/ssl".parse().unwrap();
         let of = |name: &[u8]| folder.child(name).map(|path| path.to_string()).ok();

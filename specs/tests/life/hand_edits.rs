@@ -248,10 +248,18 @@ fn the_files_to_read_follow_from_the_state_and_from_what_machines_hold() {
     hall.edit("vm.configure", &format!("{start}{run}"));
     assert_eq!(names(&hall)[4..], ["x.sh"]);
     hall.edit("vm.configure", CONFIGURE);
-    hall.plan(&machine(&mac(1), "A1"));
+    for number in [1, 2] {
+        hall.plan(&machine(&mac(number), "A1"));
+    }
     assert_eq!(names(&hall), of_vm);
+    let ids = [hall.id("host03"), hall.id("host04")];
     hall.edit("state", "[('hp', 1)]");
     assert_eq!(names(&hall), ["state", "vm.cmdb", "hp.specs", "hp.cmdb", "hp.configure"]);
+    let forget = |hall: &mut Hall, id| hall.operate(|world, now| world.forget(id, now));
+    forget(&mut hall, &ids[0]);
+    assert_eq!(names(&hall)[1], "vm.cmdb", "one is held still");
     hall.edit("state", "[");
     assert_eq!(names(&hall), ["state", "vm.cmdb"]);
+    forget(&mut hall, &ids[1]);
+    assert_eq!(names(&hall), ["state"]);
 }

@@ -208,6 +208,25 @@ fn rebind_takes_no_machine_away_from_its_own_record() {
 }
 
 #[test]
+fn numbers_tell_machines_apart_when_they_could() {
+    for (text, expected) in [
+        ("ab1", Some("ab1")),
+        (" AAB ", Some("aab")),
+        ("ab", None),
+        ("", None),
+        ("aaa", None),
+        ("0-0-0.0", None),
+        ("To Be Filled By O.E.M.", None),
+        ("0123456789", None),
+        ("01234567890", Some("01234567890")),
+    ] {
+        let identity = Identity::of(&machine_with(&[], text, text));
+        assert_eq!(identity.serial.as_deref(), expected, "{text}");
+        assert_eq!(identity.uuid.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
 fn serials_that_say_nothing_neither_confirm_nor_contradict() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let junk = ["", "0123456789", "To be filled by O.E.M.", "00000000", "0000-0000", "N/A", "."];

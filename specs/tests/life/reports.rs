@@ -4,7 +4,10 @@ use specs::event::Event;
 use specs::fleet::Answer;
 use specs::machine::Phase;
 
-use crate::hall::{CMDB, Hall, LEASE, destructive, failed, harmless, installed, mac, machine};
+use crate::hall::{
+    CMDB, CONFIGURE_BY_MAC, Hall, LEASE, SPECS, destructive, failed, harmless, installed, mac,
+    machine,
+};
 
 #[test]
 fn silence_is_a_failure_and_a_sign_of_life_undoes_it() {
@@ -62,6 +65,19 @@ fn a_failure_report_needs_the_ticket_and_the_profile_and_never_matches() {
             );
         }
     }
+}
+
+/// What a machine failed with it gets again, whatever is tried first by now.
+#[test]
+fn a_failed_machine_is_tried_on_its_last_profile_first() {
+    let mut hall = Hall::of_vms("[('vm', 4), ('spare', '*')]");
+    hall.edit("spare.specs", SPECS);
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+    hall.report(&ticket, &[failed()]);
+    hall.edit("state", "[('spare', '*'), ('vm', 4)]");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
+    assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.profile.as_str(), "spare");
 }
 
 #[test]

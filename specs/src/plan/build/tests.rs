@@ -236,6 +236,20 @@ fn names_addresses_and_arguments_are_checked() {
         "\"eth9\"",
         "the facts hold no MAC address of `eth9`",
     );
+    let interface = |name: &str, mac: &str| {
+        format!("(name: \"{name}\", mac: \"{mac}\", address: dhcp), (name: \"{{{{ eth }}}}\"")
+    };
+    let mut facts = sample_machine();
+    facts.push("network", "eth1", "serial", "52:54:00:00:00:02");
+    for (name, mac, twice) in [
+        ("eth0", "52:54:00:00:00:02", Some("eth0")),
+        ("eth1", "52:54:00:00:00:01", Some("52:54:00:00:00:01")),
+        ("eth1", "52:54:00:00:00:02", None),
+    ] {
+        let plan = plan_with("(name: \"{{ eth }}\"", &interface(name, mac), &facts);
+        let expected = twice.map(|name| Problem::InterfaceTwice { name: name.to_owned() });
+        assert_eq!(plan.err().map(|error| error.problem), expected, "{name} {mac}");
+    }
     // The kernel has room for 15 characters, and a file is called like it.
     for bad in ["", "a-name-of-16-c-s", ".eth0", "eth/0", "eth 0", "é"] {
         let name = format!("\"{bad}\"");

@@ -116,6 +116,9 @@ fn whole_folders_are_one_step_and_all_of_usr_is_one() {
         "set d, remove d/a",
     );
     check("f=1", "f/ f/a=1", "f=1", "", "~f +f/a", "swap f");
+    check("", "usr/ usr/a=1", "", "", "+usr +usr/a", "add usr");
+    check("usr/!755", "usr/!700", "usr/", "", "~usr", "swap usr");
+    check("usrx/", "usrx/ usrx/a=1", "usrx/", "", "+usrx/a", "add usrx/a");
     check("f/ f/a=1", "f=1", "f/ f/a=1 f/mine=x", "", "~f -f/a !-f/mine", "swap f");
     check(
         "usr/ usr/a=1 usr/b=1 etc/ etc/a=1 boot/",
