@@ -115,7 +115,7 @@ impl Root {
     ) -> io::Result<()> {
         let (folder, name) = self.parent_of(path)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
-        let temporary = folder.join(format!(".{name}.edeploy-new"));
+        let temporary = folder.join(temporary_name(&name));
         let written = write_new(&temporary, content, mode, owner)
             .and_then(|()| fs::rename(&temporary, folder.join(&name)));
         if written.is_err() {
@@ -125,6 +125,12 @@ impl Root {
         File::open(&folder)?.sync_all()
     }
 
+    /// Where [`Root::write`] leaves what it could not finish, when the power goes in the middle.
+    pub fn unfinished(&self, path: &str) -> io::Result<PathBuf> {
+        let (folder, name) = self.parent_of(path)?;
+        Ok(folder.join(temporary_name(&name)))
+    }
+
     fn parent_of(&self, path: &str) -> io::Result<(PathBuf, String)> {
         let name = Path::new(path).file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` names no file"))
@@ -132,6 +138,10 @@ impl Root {
         let parent = Path::new(path).parent().unwrap_or(Path::new("/"));
         Ok((self.resolve(&parent.to_string_lossy())?, name.to_string_lossy().into_owned()))
     }
+}
+
+fn temporary_name(name: &str) -> String {
+    format!(".{name}.edeploy-new")
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
