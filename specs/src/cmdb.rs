@@ -182,11 +182,6 @@ impl Cmdb {
         self.index = marks.index.into_iter().collect();
     }
 
-    /// The name of the file.
-    pub fn file(&self) -> &str {
-        &self.file
-    }
-
     /// How many entries there are.
     pub fn len(&self) -> usize {
         match &self.source {

@@ -67,6 +67,47 @@ fn a_failure_report_needs_the_ticket_and_the_profile_and_never_matches() {
     }
 }
 
+/// The step at which a disk is touched first, in each installation, is known for certain.
+#[test]
+fn only_the_first_destructive_step_has_to_be_on_the_disk() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let begun = |hall: &Hall| {
+        let history = hall.record("host03").history;
+        history.iter().filter(|line| line.text == "installing: clear /dev/vda").count()
+    };
+    for installation in 1..=2 {
+        let (_, ticket) = hall.plan(&facts);
+        for (sequence, durable) in [(0, true), (1, false)] {
+            let decision = hall.world.events(&ticket, sequence, &[destructive()], hall.now);
+            assert_eq!(decision.durable, durable, "{installation} {sequence}");
+            hall.commit(decision);
+            assert_eq!(begun(&hall), installation);
+        }
+        hall.report(&ticket, &[installed()]);
+        let id = hall.id("host03");
+        hall.operate(|world, now| world.reinstall(&id, now));
+    }
+}
+
+#[test]
+fn a_machine_that_is_heard_of_again_without_a_count_goes_on_and_is_told_of() {
+    for (left, warned) in [(1, true), (2, false)] {
+        let mut hall = Hall::of_vms(&format!("[('vm', {left})]"));
+        let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
+        hall.report(&ticket, &[destructive()]);
+        hall.now += LEASE + 1;
+        hall.expire();
+        hall.plan(&machine(&mac(2), "A2"));
+        let decision = hall.world.events(&ticket, 1, &[harmless()], hall.now);
+        let text = "host03 goes on although its count was given back and is used up by now";
+        assert_eq!(decision.warnings, if warned { vec![text] } else { vec![] }, "{left}");
+        assert!(decision.durable);
+        hall.commit(decision);
+        assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installing, "vm=0"));
+    }
+}
+
 /// What a machine failed with it gets again, whatever is tried first by now.
 #[test]
 fn a_failed_machine_is_tried_on_its_last_profile_first() {
