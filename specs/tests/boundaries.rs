@@ -266,6 +266,11 @@ fn classes_of_patterns_have_names_ranges_and_themselves() {
         ("[x[:digit:]y]", "x5y", ":dz"),
         ("[[:alpha:][:space:]]", "a \t", "1["),
         ("[![:upper:]-]", "a1", "B-"),
+        ("[[:alnum:]]", "aZ9", "-_"),
+        ("[[:lower:]]", "az", "A1"),
+        ("[[:punct:]]", "!-_", "a1 "),
+        ("[[:xdigit:]]", "aF9", "gG"),
+        ("[[:nonsense:]]", "", "an:"),
         ("[a-]", "a-", "b"),
         ("[\\]x]", "]x", "\\y"),
     ] {

@@ -150,6 +150,14 @@ proptest::proptest! {
 }
 
 #[test]
+fn a_field_that_is_missing_is_named() {
+    let errors = Configure::parse("f", "(hostname: \"h\", disks: [])").unwrap_err();
+    let text = errors[0].to_string();
+    assert!(text.contains("the field `role` is missing"), "{text}");
+    assert!(text.contains("help: add `role: …` before this place"), "{text}");
+}
+
+#[test]
 fn words_are_as_far_apart_as_it_takes_letters_to_change() {
     for (one, other, expected) in [
         ("disk", "disk", 0),

@@ -153,6 +153,8 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("/*/ 1", (1, 1), "no end");
     refused("[1, / 2]", (1, 5), "`/` is not part of a literal");
     refused("[null]", (1, 2), "write `None`");
+    refused("[.]", (1, 2), "`.` is not part of a literal");
+    refused("[.a]", (1, 2), "`.` is not part of a literal");
     refused(&"Some(".repeat(100_000), (1, 326), "nested more than 64 deep");
     refused("/* /* */ 1", (1, 1), "no end");
     refused("[0x1e+5]", (1, 6), "`+` is not part of a literal");
@@ -249,6 +251,17 @@ fn new_keys_come_last_in_the_layout_of_the_entry() {
     );
     edited("[{\"a\": 1,}]", &used(), &[], expect![[r#"[{"a": 1, "used": 1, "mac": "a'b",}]"#]]);
     edited("[{}]", &used(), &[], expect![[r#"[{"used": 1, "mac": "a'b"}]"#]]);
+    // What stands behind the comment stays behind it.
+    edited(
+        "// c\n[{\n  \"a\": 1, /* d */ }]",
+        &[("b", Literal::from(2))],
+        &[],
+        expect![[r#"
+        // c
+        [{
+          "a": 1,
+          "b": 2, /* d */ }]"#]],
+    );
     // Quoted as most texts of the file are.
     let one = [("b", text("x"))];
     edited(r#"[{"a": True}]"#, &one, &[], expect![[r#"[{"a": True, "b": "x"}]"#]]);

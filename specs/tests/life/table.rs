@@ -306,6 +306,27 @@ fn cmdb_keys_choose_the_entry_and_its_holder_is_named() {
 }
 
 #[test]
+fn an_entry_that_is_held_must_be_for_the_keys_of_now() {
+    let specs = "[('system', 'product', 'name', '$$tag'), ('disk', '$disk', 'size', 'gt(4)')]";
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.specs", specs);
+    hall.edit("vm.cmdb", "[{'tag': 'Box', 'hostname': 'a'}, {'tag': 'Other', 'hostname': 'b'}]");
+    let mut facts = machine(&mac(1), "A1");
+    hall.plan(&facts);
+    for fact in facts.0.iter_mut().filter(|fact| fact.2 == "name") {
+        fact.3 = Value::from("Other");
+    }
+    let refused = hall.refusal(&facts);
+    let reason = "a holds entry 1 of vm.cmdb, which is not for tag=Other: `edeploy-server release a` \
+                  lets it choose again";
+    assert_eq!((refused.status, refused.reason.as_str()), (409, reason));
+    // Unless somebody says that it is.
+    let edited = hall.text("vm.cmdb").replace("'Box'", "'Other'");
+    assert_eq!(hall.edit("vm.cmdb", &edited), Vec::<String>::new());
+    assert_eq!(hall.plan(&facts).0.hostname, "a");
+}
+
+#[test]
 fn an_assignment_by_hand_chooses_profile_and_entry() {
     let mut hall = Hall::of_vms("[('spare', '*'), ('vm', 4)]");
     hall.edit("spare.specs", SPECS);
