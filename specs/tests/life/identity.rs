@@ -163,6 +163,31 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
 }
 
 #[test]
+fn a_new_machine_that_resembles_others_is_told_of() {
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let warning = |hall: &mut Hall, facts: &specs::facts::Facts| {
+        let fresh = hall.fresh();
+        let decision = hall.world.upload(facts, hall.now, &fresh);
+        let warning = decision.warnings.first().cloned().unwrap_or_default();
+        hall.commit(decision);
+        warning
+    };
+    assert_eq!(warning(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid)), "");
+    let told = warning(&mut hall, &machine_with(&[&mac(2)], "", uuid));
+    assert!(told.contains("has the UUID of host03 and none of its MAC addresses"), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(3)], "SERIAL-1", ""));
+    assert!(told.contains("has the serial `serial-1` of host03 and none"), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(4)], "SERIAL-1", ""));
+    assert!(told.contains("has the serial `serial-1` of host03 and others and none"), "{told}");
+    let id = hall.id(&mac(4));
+    let advice = format!("`edeploy-server forget {id}`, then `edeploy-server rebind host03`");
+    assert!(told.ends_with(&advice), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(5)], "SERIAL-9", uuid));
+    assert!(told.contains("has the UUID of host04 and others"), "{told}");
+}
+
+#[test]
 fn a_swapped_board_that_was_installed_already_has_to_be_forgotten() {
     let mut hall = Hall::of_vms("[('vm', 9)]");
     install(&mut hall, &machine(&mac(1), "SERIAL-1"));

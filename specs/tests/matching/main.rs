@@ -229,4 +229,22 @@ fn a_group_that_cannot_match_is_not_tried_once_for_each_match_of_the_others() {
         rows.push(columns("disk", &format!("d{k}"), "size", "5"));
     }
     assert_eq!(planted(&lines, &rows, 1_500), None);
+    // Twelve pairs that can be had either way beside four that three colours cannot tell apart:
+    // the pairs have fewer candidates and are decided first, in 4096 ways.
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..12 {
+        for key in ["one", "other"] {
+            lines.push(columns(&format!("p{i}"), &format!("$p{i}"), key, "1"));
+            rows.push(columns(&format!("p{i}"), "left", key, "1"));
+            rows.push(columns(&format!("p{i}"), "right", key, "1"));
+        }
+    }
+    for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+        let edge = format!("e{one}{other}");
+        lines.push(columns(&edge, &format!("$c{one}"), "k", &format!("$c{other}")));
+        for (a, b) in [("r", "g"), ("r", "b"), ("g", "r"), ("g", "b"), ("b", "r"), ("b", "g")] {
+            rows.push(columns(&edge, a, "k", b));
+        }
+    }
+    assert_eq!(planted(&lines, &rows, 1_600), None);
 }
