@@ -70,14 +70,6 @@ impl<T> Loaded<T> {
             Loaded::Missing | Loaded::Broken(_) => None,
         }
     }
-
-    /// What is wrong with it; nothing when it is good or missing.
-    pub fn findings(&self) -> &[Diagnostic] {
-        match self {
-            Loaded::Broken(findings) => findings,
-            Loaded::Missing | Loaded::Good(_) => &[],
-        }
-    }
 }
 
 /// The files of a profile that only people change.

@@ -111,7 +111,9 @@ impl Cmdb {
                 cmdb.mark_all();
                 Ok(cmdb)
             }
-            Kind::List(items) | Kind::Tuple(items) => {
+            // A list of entries alone would have been read by now.
+            Kind::List(items) => Err(findings_of_entries(&document, items)),
+            Kind::Tuple(items) => {
                 let findings = findings_of_entries(&document, items);
                 if !findings.is_empty() {
                     return Err(findings);
@@ -178,11 +180,6 @@ impl Cmdb {
         marks.index.sort_unstable();
         self.free = marks.free;
         self.index = marks.index.into_iter().collect();
-    }
-
-    /// The name of the file.
-    pub fn file(&self) -> &str {
-        &self.file
     }
 
     /// How many entries there are.
@@ -459,17 +456,24 @@ fn findings_of_entries(document: &Document, items: &[Node]) -> Vec<Diagnostic> {
             continue;
         };
         for field in fields.iter().filter(|field| Field::read(&field.key, &field.value).is_none()) {
+            let strange = innermost_stranger(&field.value);
             let message = format!(
                 "the value of `{}` holds {}; an entry holds texts, numbers and lists",
                 field.key,
-                field.value.describe()
+                strange.describe()
             );
             findings.push(
                 document
-                    .error(Code::CmdbNested, field.value.span, message)
+                    .error(Code::CmdbNested, strange.span, message)
                     .with_help("give each of the inner keys a name of its own in the entry"),
             );
         }
     }
     findings
+}
+
+/// What it is within a value that no entry can hold.
+fn innermost_stranger(value: &Node) -> &Node {
+    let inner = value.items().and_then(|items| items.iter().find(|item| !item.is_value()));
+    inner.map_or(value, innermost_stranger)
 }

@@ -262,5 +262,17 @@ mod tests {
         assert_eq!(finding.column, 1001);
         assert_eq!(finding.excerpt.chars().count(), SHOWN_COLUMNS);
         assert_eq!(finding.excerpt.chars().nth(finding.caret.0), Some('!'));
+        // At both ends, and a place that is wider than what is shown.
+        for (start, end) in [(0, 1), (10, 20), (1995, 2001), (500, 1500), (1990, 2001), (0, 2001)] {
+            let span = Span { start, end };
+            let finding = Diagnostic::error(Code::SpecShape, "f", &text, span, "m");
+            let (lead, width) = finding.caret;
+            assert_eq!(finding.excerpt.chars().count(), SHOWN_COLUMNS, "{span:?}");
+            let first = text.find(&finding.excerpt).expect("a part of the line");
+            assert!(text[first..].starts_with(&finding.excerpt) && lead + width <= SHOWN_COLUMNS);
+            assert_eq!(width, (end - start).min(SHOWN_COLUMNS - lead), "{span:?}");
+            let marked: String = finding.excerpt.chars().skip(lead).take(width).collect();
+            assert!(text[start..end].starts_with(&marked), "{span:?}");
+        }
     }
 }

@@ -89,7 +89,7 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     let mut budget = Budget::new(BUDGET);
     let count = spec.lines.len();
     // Satisfiable prefixes are followed by unsatisfiable ones only: halve the interval.
-    let (mut good, mut bad) = (0, count + 1);
+    let (mut good, mut bad) = (0, count);
     if let Some(empty) = (0..count).find(|&line| !problem.has_candidates(line)) {
         bad = empty + 1;
     } else if exists(&problem, (0..count).collect(), &mut budget)? {
@@ -107,16 +107,6 @@ pub fn explain(matcher: &Matcher<'_>, spec: &Spec) -> Result<Option<Mismatch>, N
     let nearest = nearest(matcher, spec, good, &taken, &bound);
     let bound = without_secrets(matcher, bound);
     Ok(Some(Mismatch { line: good, number: spec.lines[good].number, bound, nearest }))
-}
-
-/// Why a spec does not fit, for a refusal: one sentence in lines of at most 100 columns. It is
-/// made when it is told and not before: finding it costs more than finding that nothing fits.
-pub fn reason(matcher: &Matcher<'_>, spec: &Spec) -> String {
-    match explain(matcher, spec) {
-        Ok(Some(mismatch)) => mismatch.sentence(matcher, spec),
-        Ok(None) => "it fits".to_owned(),
-        Err(undecided) => wrapped(&undecided.to_string()),
-    }
 }
 
 /// Whether these lines can be satisfied together.
@@ -160,7 +150,7 @@ fn nearest(
     // Facts in their order when all else is equal: the sort is stable.
     ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)));
     let nearest = ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest);
-    nearest.map(|nearest| nearest.without_secrets(matcher, columns)).collect()
+    nearest.map(|nearest| nearest.without_secrets(matcher)).collect()
 }
 
 /// What a column wants, without the variable it binds.
@@ -293,11 +283,6 @@ fn fact_key<'a>(matcher: &'a Matcher<'_>, fact: usize) -> &'a str {
     &matcher.facts().0[fact].2
 }
 
-/// Whether a line asks for facts under a key that is named like a secret.
-fn wants_secret(columns: &[Column; 4]) -> bool {
-    matches!(&columns[2].test, Some(Test::Literal(key)) if is_secret_key(&key.as_text()))
-}
-
 /// The bindings with those replaced that are values of secrets.
 fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
     for value in bound.values_mut().filter(|value| is_secret_text(matcher, &value.as_text())) {
@@ -308,10 +293,10 @@ fn without_secrets(matcher: &Matcher<'_>, mut bound: Variables) -> Variables {
 
 impl Nearest {
     /// The same without values of secrets, wherever they were found.
-    fn without_secrets(mut self, matcher: &Matcher<'_>, columns: &[Column; 4]) -> Nearest {
+    fn without_secrets(mut self, matcher: &Matcher<'_>) -> Nearest {
         let secret = |text: &str| is_secret_text(matcher, text);
         let key = fact_key(matcher, self.fact);
-        if self.column == Some(VALUE) && (is_secret_key(key) || wants_secret(columns)) {
+        if self.column == Some(VALUE) && is_secret_key(key) {
             self.expected = REDACTED.to_owned();
             self.actual = Value::from(REDACTED);
         } else if secret(&self.actual.as_text()) {
@@ -408,3 +393,6 @@ fn wrapped(text: &str) -> String {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

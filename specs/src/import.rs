@@ -112,6 +112,7 @@ mod tests {
             Outcome::Unchanged
         );
         assert_eq!(import("README", b"hello").outcome, Outcome::Foreign);
+        assert_eq!(import("edeploy.conf", b"[SERVER]\n").outcome, Outcome::Unchanged);
         let broken = import("hp.specs", b"[('a', 'b'\n 'c', f())]");
         assert!(matches!(broken.outcome, Outcome::Broken(ref at) if at.line == 2), "{broken:?}");
         assert_eq!(broken.text, None);

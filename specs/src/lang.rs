@@ -166,14 +166,6 @@ impl Column {
         let quote = ['"', '\''].into_iter().find(|quote| !text.contains(*quote))?;
         Some(Value::Text(format!("in({quote}{text}{quote})")))
     }
-
-    /// Whether the column says nothing but a literal.
-    pub fn literal(&self) -> Option<&Value> {
-        match (&self.variable, &self.test) {
-            (None, Some(Test::Literal(value))) => Some(value),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

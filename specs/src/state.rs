@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_pending_is_told_after_a_restart() {
+        let mut state = State::parse("state", "[('a', 5), ('b', 2)]").unwrap();
+        state.add(&name("b"), -1);
+        state.set_pending([(name("a"), -2)].into());
+        let counts: Vec<Count> = state.profiles().map(|(_, count)| count).collect();
+        assert_eq!(counts, [Count::Left(3), Count::Left(2)]);
+        assert_eq!(state.to_text(), "[('a', 3), ('b', 2)]");
+    }
+
+    #[test]
     fn what_is_pending_outlives_a_star() {
         let state = |text: &str| State::parse("state", text).unwrap();
         let mut counts = state("[('a', 5)]");

@@ -208,8 +208,8 @@ impl Uuid {
             blake3::derive_key("edeploy 2026 plan uuid", format!("{nonce} {purpose}").as_bytes());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
-        bytes[6] = (bytes[6] & 0x0f) | 0x80;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        bytes[6] = 0x80 + bytes[6] % 0x10;
+        bytes[8] = 0x80 + bytes[8] % 0x40;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Uuid(format!(
             "{}-{}-{}-{}-{}",
@@ -260,6 +260,17 @@ mod tests {
         assert_ne!(one, Uuid::derived(&nonce, "partition /dev/vda 2"));
         assert_ne!(one, Uuid::derived(&Token::from_bytes([8; 16]), "partition /dev/vda 1"));
         assert_eq!(one.as_str().parse::<Uuid>().unwrap(), one);
+        // The bits of version and variant are set, the others differ.
+        let mut variants = std::collections::BTreeSet::new();
+        let mut thirds = std::collections::BTreeSet::new();
+        for number in 0..100 {
+            let uuid = Uuid::derived(&nonce, &format!("partition {number}"));
+            assert_eq!(&uuid.as_str()[14..15], "8", "{uuid}");
+            variants.insert(uuid.as_str()[19..20].to_owned());
+            thirds.insert(uuid.as_str()[15..16].to_owned());
+        }
+        assert_eq!(variants, ["8", "9", "a", "b"].map(str::to_owned).into());
+        assert_eq!(thirds.len(), 16);
     }
 
     #[test]

@@ -88,3 +88,26 @@ impl From<i64> for Value {
         Value::Integer(number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Python's `str`: what a fact or an entry is compared with.
+    #[test]
+    fn values_are_shown_as_the_original_shows_them() {
+        for (value, expected) in [
+            (Value::None, "None"),
+            (Value::Bool(true), "True"),
+            (Value::Bool(false), "False"),
+            (Value::Integer(-8), "-8"),
+            (Value::Float(2.0), "2.0"),
+            (Value::from("a b"), "a b"),
+            (Value::List(vec![]), "[]"),
+            (Value::List(vec![1.into(), "b".into(), Value::None]), "[1, b, None]"),
+        ] {
+            assert_eq!(value.to_string(), expected);
+            assert_eq!(value.as_text(), expected);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use specs::check::{Files, check};
 use specs::cmdb::Cmdb;
 use specs::configure::template::{Scope, Shape};
 use specs::facts::{Fact, Facts};
-use specs::lang::Spec;
+use specs::lang::{MAX_LINES, Spec};
 use specs::matching::find;
 use specs::metadata::propose;
 use specs::units::Bytes;
@@ -124,6 +124,13 @@ fn one_mistake_made_a_hundred_times_is_told_ten_times() {
     let cmdb = entries("{'ip': '10.0.0.1', 'netmask': '255.255.255.0', 'gateway': '10.1.0.1'}");
     assert_eq!(codes(&texts(specs, &cmdb), "check-network"), 10);
     assert_eq!(codes(&texts(specs, &cmdb), "check-duplicate"), 10);
+    let cmdb = entries("{'hostname': 'a', # one\n 'ip': '10.0.0.1'}");
+    assert_eq!(codes(&texts(specs, &cmdb), "check-comment"), 10);
+    let cmdb = entries("{'ip-a': 1, 'ip_a': 2}");
+    assert_eq!(codes(&texts(specs, &cmdb), "check-clash"), 10);
+    let keyed = "[('disk', '$$disk', 'size', 'gt(4)')]";
+    let cmdb = entries("{'disk': 'vda', 'rack': 1}");
+    assert_eq!(codes(&texts(keyed, &cmdb), "check-duplicate-key"), 10);
 }
 
 #[test]
@@ -187,6 +194,27 @@ fn scripts_of_an_edge_are_scripts() {
     assert_eq!((same.pre, same.post, same.reboot), (String::new(), String::new(), false));
 }
 
+#[test]
+fn a_spec_has_a_thousand_lines() {
+    let lines = |count| format!("[{}]", "(\"a\", \"b\", \"c\", \"d\"),".repeat(count));
+    assert!(Spec::parse("f", &lines(MAX_LINES)).is_ok());
+    for count in [MAX_LINES + 1, MAX_LINES + 2] {
+        let error = Spec::parse("f", &lines(count)).unwrap_err();
+        assert!(error.to_string().contains("lines are more than the 1000"), "{error}");
+    }
+}
+
+/// What is written by people is never nested so deeply; what is sent by others may be.
+#[test]
+fn functions_nest_32_deep() {
+    let nested = |depth: usize| {
+        let text = format!("{}gt(1){}", "not(".repeat(depth), ")".repeat(depth));
+        Spec::parse("f", &format!("[(\"disk\", \"vda\", \"size\", \"{text}\")]"))
+    };
+    assert!(nested(32).is_ok());
+    assert!(nested(33).unwrap_err().to_string().contains("nested more than 32 deep"));
+}
+
 /// Facts of these kinds are in bytes unless they say otherwise.
 #[test]
 fn facts_have_the_unit_they_are_reported_in() {
@@ -200,6 +228,7 @@ fn facts_have_the_unit_they_are_reported_in() {
         ("network", "eth0", "size", "1000000000", "ge(1Gbit/s)", true),
         ("cpu", "physical", "frequency", "2000000000", "gt(1GHz)", true),
         ("cpu", "physical", "min_Mhz", "2000", "gt(1GHz)", true),
+        ("cpu", "physical", "number", "2000", "gt(1MHz)", false),
         ("cpu", "physical", "min_Mhz", "2000", "gt(3GHz)", false),
     ] {
         let text = format!("[(\"{class}\", \"{name}\", \"{key}\", \"{function}\")]");
@@ -237,6 +266,11 @@ fn classes_of_patterns_have_names_ranges_and_themselves() {
         ("[x[:digit:]y]", "x5y", ":dz"),
         ("[[:alpha:][:space:]]", "a \t", "1["),
         ("[![:upper:]-]", "a1", "B-"),
+        ("[[:alnum:]]", "aZ9", "-_"),
+        ("[[:lower:]]", "az", "A1"),
+        ("[[:punct:]]", "!-_", "a1 "),
+        ("[[:xdigit:]]", "aF9", "gG"),
+        ("[[:nonsense:]]", "", "an:"),
         ("[a-]", "a-", "b"),
         ("[\\]x]", "]x", "\\y"),
     ] {

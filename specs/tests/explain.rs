@@ -109,6 +109,23 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
             "99")
         "#]],
     );
+    let spec = "[('disk', '$d', 'size', '80'), ('disk', '$d', 'serial', '$$s')]";
+    let spec = Spec::parse("f", spec).unwrap();
+    let facts = Facts::parse("f", TWO_DISKS.as_bytes()).unwrap();
+    let mismatch = explain(&Matcher::new(&facts), &spec).unwrap().unwrap();
+    let bound = mismatch.bound.into_iter().collect::<Vec<_>>();
+    assert_eq!(bound, [("d".to_owned(), Value::from("sda"))]);
+    // Two columns, and the variable that only stands in the way with its condition stays.
+    check(
+        "[('disk', '$d', 'size', '$s=gt(100)'),\n ('disk', '$d', 'size', 'N/A')]",
+        TWO_DISKS,
+        expect![[r#"
+            line 1, ("disk", "$d", "size", "$s=gt(100)"): nearest is ("disk", "sda", "size", "80"), whose value
+            is not gt(100)
+            it would fit with line 1 ("disk", "sda", "size", "$s=ge(80)"), or if fact 1 were ("disk", "sdb",
+            "size", "101")
+        "#]],
+    );
     check(
         "[('gpu', '$g', 'memory', 'gt(4)'), ('fan', '$f', 'speed', '$s'), ('disk', '$d', 'size', '80')]",
         TWO_DISKS,
@@ -127,6 +144,14 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         "#]],
     );
     check(
+        "[('disk', '$d', 'size', '80'),\n ('gpu', 'a', 'b', 'c'),\n ('gpu', 'd', 'e', 'f')]",
+        TWO_DISKS,
+        expect![[r#"
+            line 2, ("gpu", "a", "b", "c"): nearest is ("disk", "sda", "size", "80"), whose class is not gpu
+            it would fit if there were facts for 2 more lines: 2, 3
+        "#]],
+    );
+    check(
         "[('disk', '$d', 'size', 'gt(4)')]",
         "[]",
         expect![[r#"
@@ -134,6 +159,39 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         it would fit if there were a fact for line 1
     "#]],
     );
+}
+
+/// People change values before names, and the class last.
+#[test]
+fn the_column_that_people_change_first_is_changed() {
+    let spec = Spec::parse("f", "[('a', 'b', 'c', 'd')]").unwrap();
+    let mut facts = vec![
+        Fact("x".into(), "b".into(), "c".into(), "d".into()),
+        Fact("a".into(), "b".into(), "x".into(), "d".into()),
+        Fact("a".into(), "x".into(), "c".into(), "d".into()),
+        Fact("a".into(), "b".into(), "c".into(), "x".into()),
+    ];
+    for column in [3, 1, 2, 0] {
+        let mend = mend(&Matcher::new(&Facts(facts.clone())), &spec).unwrap().unwrap();
+        let Mend::Line { columns, with, .. } = mend else { panic!("one line is enough") };
+        assert_eq!((columns, with[column].as_text().as_str()), (1, "x"));
+        facts.pop();
+    }
+}
+
+/// Of several facts it is the one with the nearest number, from below or above.
+#[test]
+fn the_nearest_number_is_told_first() {
+    for (condition, nearest) in
+        [("gt(100)", "80"), ("lt(5)", "10"), ("range(12, 13)", "10"), ("and(gt(9000))", "10")]
+    {
+        let spec = Spec::parse("f", &format!("[('disk', '$d', 'size', '{condition}')]")).unwrap();
+        let facts = "[('disk', 'a', 'size', 10), ('disk', 'b', 'size', 80), \
+                     ('disk', 'c', 'size', 'N/A'), ('disk', 'd', 'size', 50)]";
+        let facts = Facts::parse("f", facts.as_bytes()).unwrap();
+        let mismatch = explain(&Matcher::new(&facts), &spec).unwrap().unwrap();
+        assert_eq!(mismatch.nearest[0].actual.as_text(), nearest, "{condition}");
+    }
 }
 
 #[test]

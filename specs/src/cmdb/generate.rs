@@ -440,8 +440,11 @@ mod tests {
         let of = |value: Value| Generator::new(&template(vec![("p", value)])).map(|_| ());
         assert_eq!(of(Value::Integer(8080)), Err(GenerateError::Endless));
         assert_eq!(of(Value::Bool(true)), Err(GenerateError::Endless));
+        assert_eq!(of("1-1000000".into()), Ok(()));
         assert_eq!(of("1-1000001".into()), Err(GenerateError::TooMany { entries: 1_000_001 }));
-        assert!(matches!(of("1-99999999999999999999".into()), Err(GenerateError::Number { .. })));
+        for text in ["1-99999999999999999999", "1-9999999999999999999", "1234567890123456789-5"] {
+            assert!(matches!(of(text.into()), Err(GenerateError::Number { .. })), "{text}");
+        }
         assert_eq!(of("0-255.0-255.0-255.0-255".into()).map_err(|error| error.index()), Err(None));
     }
 
@@ -464,7 +467,11 @@ mod tests {
     #[test]
     fn an_empty_list_gives_no_entries_and_an_empty_template_one() {
         let empty = template(vec![("l", Value::List(vec![])), ("h", "h1-3".into())]);
-        assert_eq!(Generator::new(&empty).unwrap().len(), 0);
+        let empty = Generator::new(&empty).unwrap();
+        assert_eq!((empty.len(), empty.is_empty()), (0, true));
         assert_eq!(Generator::new(&Entry::default()).unwrap().entries().count(), 1);
+        let two = Generator::new(&template(vec![("h", "h1-2".into())])).unwrap();
+        assert_eq!((two.entry(2), two.value(2, "h")), (None, None));
+        assert!(!two.is_empty() && two.entry(1).is_some() && two.has("h") && !two.has("x"));
     }
 }

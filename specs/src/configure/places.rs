@@ -371,7 +371,8 @@ mod tests {
     #[test]
     fn every_value_has_its_place() {
         let text = "// a comment\n(\n  role: (name: \"é\", version: \"1\"),\n  \
-                    disks: [(use: filesystem(type: ext4, mount: \"/\"))],\n  address: static(r#\"x\"#))";
+                    disks: [(use: filesystem(type: ext4, mount: \"/\"))],\n  address: static(r#\"x\"#),\n  \
+                    run: [1, { \"a\": 2, 'é': (3) }],\n)";
         let places = scan(text).places;
         for (path, expected) in [
             ("", (2, 1)),
@@ -381,13 +382,20 @@ mod tests {
             ("disks[0].use.mount", (4, 47)),
             ("address", (5, 12)),
             ("address[0]", (5, 19)),
+            ("run[0]", (6, 9)),
+            ("run[1]", (6, 12)),
+            ("run[1][0]", (6, 14)),
+            ("run[1][1]", (6, 22)),
             ("disks[0].use.nothing", (4, 17)),
             ("nowhere", (2, 1)),
         ] {
             assert_eq!(places.of(path), expected, "{path}");
         }
         let strings: Vec<&str> = places.strings().map(|(_, text)| text).collect();
-        assert_eq!(strings, ["é", "1", "/", "x"]);
+        assert_eq!(strings, ["é", "1", "/", "x", "a"]);
+        let scanned = scan(r#"("\u{e9}\x41\n\t\r\0\\\"")"#).places;
+        let strings: Vec<&str> = scanned.strings().map(|(_, text)| text).collect();
+        assert_eq!(strings, ["éA\n\t\r\0\\\""]);
     }
 
     #[test]
@@ -406,6 +414,27 @@ mod tests {
         check("(mode: \"0644\", n: 0, f: 0.5, h: 0x10)", &[]);
         check("(a: \"(b: 1, b: 2\", c: 'x', d: '\\'')", &[]);
         check("(a: 1, /* a: 2, /* a */ */ b: 1)", &[]);
+        // What follows is read again.
+        check("(a: 1, /* /* */ a: 2 */ a: 3)", &[((1, 25), "`a` is given twice")]);
+        check("(a: r#\"\"b: 1\"#, c: '\\u{27}', a: 3)", &[((1, 30), "`a` is given twice")]);
+        check("(a: {\"x\": 1, \"y\": [2]}, a: 3)", &[((1, 25), "`a` is given twice")]);
+    }
+
+    /// `ron` says so, and the scan must come to its end before.
+    #[test]
+    fn what_is_nested_too_deeply_is_not_scanned() {
+        let deep = |open: &str, close: &str, depth| {
+            let text = format!("({}{}, a: 1, a: 2)", open.repeat(depth), close.repeat(depth));
+            scan(&text).problems.len()
+        };
+        for (open, close) in [("[", "]"), ("(", ")"), ("(b: ", ")"), ("{", ":1}"), ("{1:", "}")] {
+            assert_eq!(deep(open, close, 100_000), 0, "{open}");
+        }
+        assert_eq!(deep("a: [", "]", 0), 0);
+        let nested =
+            |depth| scan(&format!("(a: {}{}, a: 2)", "[".repeat(depth), "]".repeat(depth)));
+        assert_eq!(nested(MAX_DEPTH).problems.len(), 1);
+        assert_eq!(nested(MAX_DEPTH + 1).problems.len(), 0);
     }
 
     #[test]

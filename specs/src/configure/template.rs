@@ -404,6 +404,22 @@ mod tests {
             Shape::Line,
             Err("cannot be rendered"),
         );
+        // What a loop binds is no variable of the machine, and is not missing.
+        check(
+            "{% for item in [1] %}{{ item.x }}{% endfor %}",
+            Shape::Line,
+            Err("cannot be rendered"),
+        );
+        check(
+            "{% for item in [1] %}{{ dusk }}{% endfor %}",
+            Shape::Line,
+            Err("no variable `dusk`"),
+        );
+        let with_item = scope.with_item("vdb".to_owned());
+        let error = with_item.render("{{ item }} {{ dusk }}", Shape::Line).unwrap_err();
+        assert!(error.to_string().contains("no variable `dusk`"), "{error}");
+        let error = with_item.render("{{ item.x }}", Shape::Line).unwrap_err();
+        assert!(error.to_string().contains("cannot be rendered"), "{error}");
         assert_eq!(
             scope.with_item("vdb".to_owned()).render("{{ item }}", Shape::Line).unwrap(),
             "vdb"

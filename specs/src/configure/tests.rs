@@ -148,3 +148,38 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_field_that_is_missing_is_named() {
+    let errors = Configure::parse("f", "(hostname: \"h\", disks: [])").unwrap_err();
+    let text = errors[0].to_string();
+    assert!(text.contains("the field `role` is missing"), "{text}");
+    assert!(text.contains("help: add `role: …` before this place"), "{text}");
+}
+
+#[test]
+fn words_are_as_far_apart_as_it_takes_letters_to_change() {
+    for (one, other, expected) in [
+        ("disk", "disk", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+        ("flaw", "lawn", 2),
+        ("ab", "ba", 2),
+        ("é", "e", 1),
+        ("partition", "partitions", 1),
+    ] {
+        assert_eq!(distance(one, other), expected, "{one} {other}");
+    }
+    let possible = ["size", "partitions"];
+    for (found, expected) in [
+        ("siz", "did you mean `size`?"),
+        ("sz", "did you mean `size`?"),
+        ("s", "possible: `size`, `partitions`"),
+        // A third of a long word may be wrong.
+        ("partXXXons", "did you mean `partitions`?"),
+        ("parXXXXons", "possible: `size`, `partitions`"),
+    ] {
+        assert_eq!(did_you_mean(found, &possible), expected, "{found}");
+    }
+}

@@ -83,12 +83,6 @@ impl AsRef<str> for Code {
     }
 }
 
-impl PartialEq<str> for Code {
-    fn eq(&self, name: &str) -> bool {
-        self.as_str() == name
-    }
-}
-
 impl PartialEq<&str> for Code {
     fn eq(&self, name: &&str) -> bool {
         self.as_str() == *name

@@ -174,6 +174,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn values_of_json_stay_what_they_are() {
+        check(
+            r#"[["a","b",7,-9223372036854775808],["a","b","c",9223372036854775807],
+                ["a","b","c",18446744073709551615],["a","b","c",true],["a","b","c",["x",1]],
+                ["a","b","c",1e3]]"#,
+            &[
+                ("a", "b", "7", Value::Integer(i64::MIN)),
+                ("a", "b", "c", Value::Integer(i64::MAX)),
+                ("a", "b", "c", Value::from("18446744073709551615")),
+                ("a", "b", "c", Value::Bool(true)),
+                ("a", "b", "c", Value::List(vec!["x".into(), 1.into()])),
+                ("a", "b", "c", Value::Float(1000.0)),
+            ],
+        );
+    }
+
     #[track_caller]
     fn refused(text: &str, code: &str, line_and_column: (usize, usize), part: &str) {
         let error = Facts::parse("x.hw", text.as_bytes()).expect_err("these facts are wrong");
@@ -201,6 +218,12 @@ mod tests {
         refused(&many, "facts-shape", (1, 1), "are more than");
         let long = format!("[[\"a\",\"b\",\"c\",\"{}\"]]", "x".repeat(MAX_TEXT + 1));
         refused(&long, "facts-shape", (1, 1), "longer than");
+        // One less is read.
+        let fact = format!("[\"a\",\"b\",\"c\",\"{}\"]", "x".repeat(MAX_TEXT));
+        assert!(Facts::parse("x", format!("[{fact}]").as_bytes()).is_ok());
+        let one = "[\"a\",\"b\",\"c\",1]";
+        let most = format!("[{one}{}]", format!(",{one}").repeat(MAX_FACTS - 1));
+        assert_eq!(Facts::parse("x", most.as_bytes()).map(|facts| facts.0.len()), Ok(MAX_FACTS));
         let deep = "[".repeat(100_000);
         let error = Facts::parse("x", deep.as_bytes()).expect_err("far too deep");
         assert!(error.message.contains("recursion limit"), "{error}");

@@ -1,59 +1,27 @@
 //! A machine sends its facts: what it gets.
+//!
+//! This is the order of the questions: which machine it is (`recognise`), whether it holds
+//! something already, which profile it is offered (`offer`), and what the books say once it takes
+//! it. What a refusal tells is in `refusal`; `trial` plays all of it through for people.
 
+mod offer;
+mod recognise;
+mod refusal;
 pub(super) mod trial;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::census::Who;
 use super::draft::Draft;
 use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
-use crate::catalog::{self, Catalog, Loaded};
-use crate::cmdb::{Choice, Claimant, Entry};
-use crate::diagnostic::Diagnostic;
-use crate::explain;
+use crate::catalog::Loaded;
 use crate::facts::Facts;
-use crate::lang::Spec;
-use crate::machine::{Assignment, Holding, Identity, Phase, Record, Seconds, system_name};
-use crate::matching::{Matcher, NoMatch};
-use crate::plan::build::{self, Inputs};
+use crate::machine::{Assignment, Phase, Record, Seconds, system_name};
+use crate::matching::Matcher;
 use crate::plan::{Action, BootTarget, Plan};
 use crate::secret;
-use crate::units::{Mac, Name};
-use crate::value::{Value, Variables};
-use crate::wire::ProfileRefusal;
-
-/// The variable that names the profile, as in the original. It is not stored in the entry.
-const PROFILE_VARIABLE: &str = "edeploy-profile";
-
-/// Why a profile is not the machine's.
-#[derive(Debug)]
-enum No {
-    /// The facts do not satisfy its specs; the next one may fit. Why is found when it is asked
-    /// for, which it is not when a later profile fits.
-    Match(NoMatch),
-    /// Nobody can say whether it fits: its specs are missing or broken. The next one may.
-    Specs(String),
-    /// It fits and has nothing left to give; the next one may.
-    Left(String),
-    /// It fits, and what is wrong with it must be mended first: no other profile is tried.
-    Stop {
-        /// HTTP status.
-        status: u16,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What a machine would be given.
-struct Offer {
-    profile: Name,
-    holding: Option<Holding>,
-    merged: Variables,
-    /// The names of the variables that are bound to secrets.
-    secret: BTreeSet<String>,
-    plan: Plan,
-}
+use crate::units::{Name, Token};
+use offer::{No, Offer};
+pub use refusal::Untold;
 
 impl World {
     /// Decides what a machine with these facts gets. Uploading again gives the same: the same
@@ -87,49 +55,6 @@ impl World {
         upload.begin(draft, record)
     }
 
-    /// The record of the machine with these facts, a new one if need be.
-    fn recognise(&self, facts: &Facts, draft: &mut Draft<'_>) -> Result<Record, Box<Decision>> {
-        let identity = Identity::of(facts);
-        let now = draft.now;
-        let macs = identity.macs.clone();
-        let (record, displaced) = match self.census.identify(&identity) {
-            Who::Nobody => {
-                return Err(Box::new(Decision::refused(
-                    422,
-                    "the facts hold no MAC address, serial number or UUID that tells this machine \
-                     from others: nothing was given",
-                )));
-            }
-            Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
-            Who::New { resembles } => {
-                let id = self.census.unused_id(&system_name(facts));
-                warn_of_resemblance(draft, &id, &identity, &resembles);
-                (Record::new(id, identity, now), Vec::new())
-            }
-            Who::Known { mut record, displaced } => {
-                if std::mem::take(&mut record.rebinding) {
-                    record.note(now, "taken over by the machine that uploaded (rebind)");
-                    record.identity = identity;
-                } else {
-                    record.identity = identity.or_earlier(std::mem::take(&mut record.identity));
-                }
-                (*record, displaced)
-            }
-        };
-        let spoken_for: Vec<Name> = displaced.iter().map(|other| other.id.clone()).collect();
-        for other in displaced {
-            displace(draft, other, &macs);
-        }
-        for mut other in self.census.formerly_with(&macs) {
-            if other.id != record.id && !spoken_for.contains(&other.id) {
-                other.identity.lose(&macs);
-                other.note(now, format!("a NIC it had is now in {}", record.display_name()));
-                draft.save(other);
-            }
-        }
-        Ok(record)
-    }
-
     fn refuse_without_state(&self) -> Option<Decision> {
         match &self.state {
             Loaded::Good(_) => None,
@@ -137,172 +62,9 @@ impl World {
                 503,
                 "the configuration holds no `state`: no profile can be tried",
             )),
-            Loaded::Broken(findings) => Some(Decision::refused(503, broken(findings))),
+            Loaded::Broken(findings) => Some(Decision::refused(503, offer::broken(findings))),
         }
     }
-
-    /// Whether a profile would be given to the machine, and what.
-    fn offer(&self, profile: &Name, record: &Record, upload: &Upload<'_>) -> Result<Offer, No> {
-        let files = self.catalog.profile(profile);
-        let spec = match files.map(|files| &files.specs) {
-            Some(Loaded::Good(spec)) => spec,
-            Some(Loaded::Broken(findings)) => return Err(No::Specs(broken(findings))),
-            Some(Loaded::Missing) | None => {
-                return Err(No::Specs(format!("there is no {profile}.specs")));
-            }
-        };
-        let pin = record.pin.as_ref().filter(|pin| pin.profile == *profile);
-        let (mut variables, secret) = match (upload.matcher.find(spec), pin) {
-            (Ok(matched), _) => {
-                let secret = secret_variables(spec, upload.facts, &matched.lines);
-                (matched.variables, secret)
-            }
-            // An assignment by hand is the operator's word for what the facts do not say.
-            (Err(_), Some(pin)) if !pin.variables.is_empty() => (Variables::new(), BTreeSet::new()),
-            (Err(no), _) => return Err(No::Match(no)),
-        };
-        let pinned = pin.map(|pin| &pin.variables);
-        variables.extend(pinned.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
-        let stop = |status, reason| Err(No::Stop { status, reason });
-        let configure = match files.map(|files| &files.configure) {
-            Some(Loaded::Good(configure)) => configure,
-            Some(Loaded::Broken(findings)) => return stop(503, broken(findings)),
-            Some(Loaded::Missing) | None => {
-                return stop(503, format!("{profile} fits, but there is no {profile}.configure"));
-            }
-        };
-        let holding = self.holding(profile, record, spec, &variables, &secret)?;
-        let unbound = Entry::default().bound_to(&variables).with_secrets(&secret);
-        let entry = holding.as_ref().map_or(&unbound, |holding| &holding.after);
-        let mut merged = match &holding {
-            Some(holding) => holding.after.variables(),
-            None => variables,
-        };
-        merged.insert(PROFILE_VARIABLE.to_owned(), Value::from(profile.as_str()));
-        let secrets = secret::values(entry, &merged);
-        let inputs = Inputs {
-            facts: upload.facts,
-            variables: &merged,
-            profile,
-            nonce: upload.nonce(record),
-            secrets: &secrets,
-            scripts: &self.catalog.scripts,
-        };
-        match build::plan(configure, &inputs) {
-            Ok(plan) => Ok(Offer { profile: profile.clone(), holding, merged, secret, plan }),
-            Err(error) => stop(422, format!("{profile} fits, but no plan can be made: {error}")),
-        }
-    }
-
-    /// The entry the machine gets from the profile's CMDB, when there is one.
-    fn holding(
-        &self,
-        profile: &Name,
-        record: &Record,
-        spec: &Spec,
-        variables: &Variables,
-        secret: &BTreeSet<String>,
-    ) -> Result<Option<Holding>, No> {
-        let cmdb = match self.cmdbs.get(profile) {
-            None | Some(Loaded::Missing) => {
-                let held = record.bound_entry().filter(|(held, _)| *held == profile);
-                let Some((_, holding)) = held else { return Ok(None) };
-                let name = record.display_name();
-                let reason = format!(
-                    "{name} holds entry {} of {profile}.cmdb, which is not there: put it back, or \
-                     `edeploy-server release {name}`",
-                    holding.position + 1
-                );
-                return Err(No::Stop { status: 503, reason });
-            }
-            Some(Loaded::Good(cmdb)) => cmdb,
-            Some(Loaded::Broken(findings)) => {
-                return Err(No::Stop { status: 503, reason: broken(findings) });
-            }
-        };
-        let keys = catalog::cmdb_keys(spec, variables);
-        let bind = |position: usize, before: Entry, before_text: Option<String>| {
-            let after = before.bound_to(variables).with_secrets(secret);
-            Ok(Some(Holding { position, before, before_text, after, bound: true }))
-        };
-        let earlier = record.assignment.as_ref().filter(|it| it.profile == *profile);
-        if let Some(holding) = earlier.and_then(|assignment| assignment.entry.as_ref()) {
-            if holding.bound {
-                if !holding.before.agrees(&keys) && !holding.after.agrees(&keys) {
-                    let name = record.display_name();
-                    let reason = format!(
-                        "{name} holds entry {} of {profile}.cmdb, which is not for {}: \
-                         `edeploy-server release {name}` lets it choose again",
-                        holding.position + 1,
-                        listed(&keys, secret),
-                    );
-                    return Err(No::Stop { status: 409, reason });
-                }
-                let Holding { position, before, before_text, .. } = holding.clone();
-                return bind(position, before, before_text);
-            }
-            // It was given back before anything was destroyed: the same one, if it is still so.
-            let unchanged = cmdb.entry(holding.position).as_ref() == Some(&holding.before);
-            let taken = self.census.holder(profile, holding.position).is_some();
-            if unchanged && !taken && holding.before.agrees(&keys) {
-                let Holding { position, before, before_text, .. } = holding.clone();
-                return bind(position, before, before_text);
-            }
-        }
-        let pinned = record.pin.as_ref().filter(|pin| pin.profile == *profile);
-        let named = pinned.and_then(|pin| {
-            let free = cmdb.find_free(&pin.variables)?;
-            self.census.holder(profile, free).is_none().then_some(free)
-        });
-        let choice = match named {
-            Some(position) => Choice::Entry(position),
-            None => cmdb.choose(&keys, variables, &self.claimant(profile, record)),
-        };
-        match choice {
-            Choice::NoneNeeded => Ok(None),
-            Choice::Entry(position) => {
-                let before = cmdb.entry(position).unwrap_or_default();
-                bind(position, before, cmdb.entry_text(position).map(str::to_owned))
-            }
-            Choice::Held { position, holder } => {
-                let known = self.census.get(&holder);
-                let name = known.as_ref().map_or(holder.as_str(), Record::display_name);
-                Err(No::Left(format!(
-                    "entry {} of {profile}.cmdb is for {} and belongs to {name}",
-                    position + 1,
-                    listed(&keys, secret),
-                )))
-            }
-            Choice::Unknown => {
-                let keys = listed(&keys, secret);
-                Err(No::Left(format!("no entry of {profile}.cmdb is for {keys}")))
-            }
-            Choice::Exhausted => {
-                Err(No::Left(format!("all {} entries of {profile}.cmdb are used", cmdb.len())))
-            }
-        }
-    }
-
-    fn claimant<'a>(&'a self, profile: &'a Name, record: &'a Record) -> Claimant<'a> {
-        Claimant {
-            holder: Box::new(move |position| {
-                self.census.holder(profile, position).map(|holder| holder.id)
-            }),
-            machine: Some(&record.id),
-            identifies: Box::new(move |entry| names_machine(entry, &record.identity)),
-        }
-    }
-}
-
-/// Whether a value of the entry is a MAC, the serial or the UUID of the machine: an entry that
-/// is marked used but belongs to no record is this machine's from before there were records.
-fn names_machine(entry: &Entry, identity: &Identity) -> bool {
-    entry.fields.iter().any(|field| {
-        let text = field.value.as_text().to_lowercase();
-        identity.macs.iter().any(|mac| mac.as_str() == text)
-            || identity.serial.as_deref() == Some(&text)
-            || identity.uuid.as_deref() == Some(&text)
-    })
 }
 
 /// One upload, while it is decided.
@@ -315,7 +77,7 @@ struct Upload<'a> {
 impl Upload<'_> {
     /// Identifiers of a plan derive from this: the same as long as the machine holds what it
     /// was given, another one when it is installed anew.
-    fn nonce<'a>(&'a self, record: &'a Record) -> &'a crate::units::Token {
+    fn nonce<'a>(&'a self, record: &'a Record) -> &'a Token {
         match &record.assignment {
             Some(assignment) if record.phase != Phase::Armed => &assignment.nonce,
             _ => &self.fresh.nonce,
@@ -395,20 +157,16 @@ impl Upload<'_> {
                 Err(no) => tried.push((profile, Some(no))),
             }
         }
-        let refused = refused(&tried);
+        let refused = refusal::refused(&tried);
         let catalog = Arc::clone(&draft.world.catalog);
-        let no_match = tried.into_iter().map(|(_, no)| match no {
-            Some(No::Match(no)) => Some(no),
-            _ => None,
-        });
-        let untold = Untold { catalog, no_match: no_match.collect() };
+        let untold = Untold::of(catalog, tried);
         (self.unmatched(draft, record, refused), Some(untold))
     }
 
     /// Why a profile was not given, in one sentence.
     fn told(&self, world: &World, profile: &Name, no: &No) -> String {
         match no {
-            No::Match(no) => why(&self.matcher, &world.catalog, profile, no),
+            No::Match(no) => refusal::why(&self.matcher, &world.catalog, profile, no),
             No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. } => reason.clone(),
         }
     }
@@ -453,7 +211,7 @@ impl Upload<'_> {
         let variables = secret::redacted_variables(entry, &offer.merged);
         record.assignment = Some(Assignment {
             hostname: offer.plan.hostname.clone(),
-            variables: without(variables, &offer.secret),
+            variables: offer::without(variables, &offer.secret),
             nonce,
             ticket: ticket.clone(),
             counted: earlier.as_ref().is_some_and(|assignment| assignment.counted),
@@ -498,64 +256,6 @@ impl Upload<'_> {
     }
 }
 
-/// Why profiles did not match, not put in words yet.
-#[derive(Debug, Clone)]
-pub struct Untold {
-    catalog: Arc<Catalog>,
-    /// For each profile of the refusal, if that is why.
-    no_match: Vec<Option<NoMatch>>,
-}
-
-impl Untold {
-    /// Puts it in words.
-    pub fn tell(&self, facts: &Facts, refused: &mut Refused) {
-        let matcher = Matcher::new(facts);
-        for (told, no) in refused.profiles.iter_mut().zip(&self.no_match) {
-            if let (Some(no), Ok(profile)) = (no, told.profile.parse()) {
-                told.reason = why(&matcher, &self.catalog, &profile, no);
-            }
-        }
-    }
-}
-
-/// Where the specs of a profile fail, in one sentence.
-fn why(matcher: &Matcher<'_>, catalog: &Catalog, profile: &Name, no: &NoMatch) -> String {
-    if *no == NoMatch::BudgetExhausted {
-        // Looking for the line that failed would be as hopeless, at the same cost.
-        return no.to_string();
-    }
-    let spec = catalog.profile(profile).and_then(|files| files.specs.good());
-    match spec.map(|spec| (spec, explain::explain(matcher, spec))) {
-        Some((spec, Ok(Some(mismatch)))) => mismatch.sentence(matcher, spec),
-        _ => no.to_string(),
-    }
-}
-
-/// The refusal of a machine that was tried on these profiles (`None`: none was wanted).
-fn refused(tried: &[(Name, Option<No>)]) -> Refused {
-    let profiles = tried.iter().map(|(profile, no)| ProfileRefusal {
-        profile: profile.to_string(),
-        reason: match no {
-            None => "skipped: its count in `state` is 0".to_owned(),
-            // Told later.
-            Some(No::Match(_)) => String::new(),
-            Some(No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. }) => reason.clone(),
-        },
-    });
-    let profiles = profiles.collect();
-    if let Some((_, Some(No::Stop { status, reason }))) = tried.last() {
-        return Refused { status: *status, reason: reason.clone(), profiles };
-    }
-    let wanted = tried.iter().any(|(_, no)| no.is_some());
-    let fitted = tried.iter().any(|(_, no)| matches!(no, Some(No::Left(_))));
-    let (status, reason) = match (wanted, fitted) {
-        (true, true) => (409, "the profiles that fit have no CMDB entry left"),
-        (true, false) => (422, "no profile fits this machine"),
-        (false, _) => (409, "no machine of any profile is wanted: every count is 0"),
-    };
-    Refused { status, reason: reason.to_owned(), profiles }
-}
-
 /// The profiles to try, in order: by hand, or what the machine had last, then as in `state`.
 fn candidates(world: &World, record: &Record) -> Vec<Name> {
     if let Some(pin) = &record.pin {
@@ -582,92 +282,4 @@ fn boot_disk(plan: &Plan) -> String {
     });
     let first = plan.disks.first().map(|disk| &disk.path);
     target.or(first).cloned().unwrap_or_default()
-}
-
-fn twin(of: &[Record], evidence: &str) -> Decision {
-    let names: Vec<&str> = of.iter().map(|record| record.display_name()).collect();
-    let name = names.first().copied().unwrap_or_default();
-    let reason = format!(
-        "twin of {}: {evidence}; nothing was given. `edeploy-server rebind {name}` if this is \
-         that machine with other parts, `edeploy-server forget {name}` if that one is gone",
-        names.join(" and "),
-    );
-    let mut decision = Decision::refused(409, reason.clone());
-    decision.warnings.push(reason);
-    decision
-}
-
-fn warn_of_resemblance(
-    draft: &mut Draft<'_>,
-    id: &Name,
-    identity: &Identity,
-    resembles: &[Record],
-) {
-    let Some(first) = resembles.first() else { return };
-    let what = match &identity.serial {
-        Some(serial) if first.identity.serial.as_ref() == Some(serial) => {
-            format!("serial `{serial}`")
-        }
-        _ => "UUID".to_owned(),
-    };
-    let others = if resembles.len() == 1 { "" } else { " and others" };
-    let name = first.display_name();
-    // With one double, `rebind` does both while nothing is written.
-    let advice = match resembles.len() {
-        1 => format!("`edeploy-server rebind {name}` before it is installed"),
-        _ => format!("`edeploy-server forget {id}`, then `edeploy-server rebind {name}`"),
-    };
-    draft.warnings.push(format!(
-        "a new machine, {id}, has the {what} of {name}{others} and none of its MAC addresses; if \
-         it is that machine with another board: {advice}"
-    ));
-}
-
-/// A record loses what a machine took over from it by `rebind`: its addresses, or everything
-/// when it has no other.
-fn displace(draft: &mut Draft<'_>, mut other: Record, macs: &[Mac]) {
-    other.identity.lose(macs);
-    if other.identity.is_addressed() {
-        let now = draft.now;
-        other.note(now, "lost a MAC address to another machine (rebind)");
-        draft.save(other);
-    } else {
-        draft.free_entry(&mut other);
-        draft.give_count_back(&mut other);
-        draft.forget(other);
-    }
-}
-
-/// The first finding of a file, as one line.
-fn broken(findings: &[Diagnostic]) -> String {
-    findings.first().map(Diagnostic::one_line).unwrap_or_default()
-}
-
-/// The variables that a match binds to values of facts under keys named like secrets, whatever
-/// the variables are called.
-fn secret_variables(spec: &Spec, facts: &Facts, lines: &[usize]) -> BTreeSet<String> {
-    let secret =
-        spec.lines.iter().zip(lines).filter(|(_, fact)| {
-            facts.0.get(**fact).is_some_and(|fact| secret::is_secret_key(&fact.2))
-        });
-    secret
-        .filter_map(|(line, _)| line.columns[3].variable.as_ref())
-        .map(|variable| variable.name.clone())
-        .collect()
-}
-
-/// The variables with those of these names replaced.
-fn without(mut variables: Variables, secret: &BTreeSet<String>) -> Variables {
-    for name in secret {
-        if let Some(value) = variables.get_mut(name) {
-            *value = Value::from(secret::REDACTED);
-        }
-    }
-    variables
-}
-
-/// `tag=T1, rack=2`, secrets excepted.
-fn listed(keys: &Variables, secret: &BTreeSet<String>) -> String {
-    let shown = without(secret::redacted_variables(None, keys), secret);
-    shown.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
 }

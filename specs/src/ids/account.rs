@@ -179,6 +179,9 @@ mod tests {
             ("adduser --system --group redis", "adduser --uid 127 --gid 138 --system redis"),
             ("useradd -g 77 redis", "useradd --uid 127 -g 138 redis"),
             ("useradd -g ssl redis", "useradd --uid 127 -g 119 redis"),
+            // Only long options have their value behind `=`.
+            ("useradd -K UID_MIN=5 redis", "useradd --uid 127 --gid 138 -K UID_MIN=5 redis"),
+            ("useradd -u=5 redis", "useradd --uid 127 --gid 138 -u=5 redis"),
             ("groupadd -r -f ssl", "groupadd --gid 119 -r -f ssl"),
             ("adduser redis ssl", "as it is"),
             ("useradd redis -u", "`-u` of `useradd` has no value"),

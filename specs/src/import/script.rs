@@ -227,5 +227,56 @@ set_role('mysql', 'D7-F.1.0.0', disk1)
             ],
         );
         check("'never closed\n", &[(1, "something only Python knows", None)]);
+        // Brackets within brackets, quotes within quotes, three quotes, comments with both.
+        check(
+            "run((1, (2,\n 3)),\n 4)\nx = 'it\\'s; ' # )'\ny = \"\"\"a\"\";\n\\\"\"\"\"\nz = 1)\nw = 1\n",
+            &[
+                (1, "runs a command that it computes", Some("run:")),
+                (4, "computes `x`", Some("a template `{{ … }}`")),
+                (5, "computes `y`", Some("a template `{{ … }}`")),
+                (7, "computes `z`", Some("a template `{{ … }}`")),
+                (8, "computes `w`", Some("a template `{{ … }}`")),
+            ],
+        );
+    }
+
+    #[test]
+    fn statements_are_shown_on_one_line() {
+        for (script, expected) in [
+            ("run('a',\n    'b') # c\n", "run('a',     'b')"),
+            ("x = 1 + \\\n 2\n", "x = 1 +  2"),
+            ("x = a \\ b", "x = a \\ b"),
+        ] {
+            let found: Vec<String> = statements(script).into_iter().map(|it| it.text).collect();
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn each_statement_is_told_by_what_it_begins_with() {
+        for (statement, does) in [
+            ("if x:", "decides; write a profile for each case"),
+            ("else:", "decides; write a profile for each case"),
+            ("while True:", "repeats what follows"),
+            ("import os", "`import`, a part of the program"),
+            ("return", "`return`, a part of the program"),
+            ("x=1", "computes `x`"),
+            ("x == 1", "something only Python knows"),
+            ("foo(1)", "something only Python knows"),
+            ("run", "something only Python knows"),
+            ("config", "something only Python knows"),
+            ("config(path)", "writes a file"),
+            ("config ( \"/etc/x\" )", "writes a file: /etc/x"),
+            ("ipmi.restart_bmc()", "restarts the BMC"),
+            ("run(command)", "runs a command that it computes"),
+            ("run('')", "runs a command that it computes"),
+            ("run('/sbin/mdadm -C')", "makes a software RAID with `mdadm`"),
+            ("run('mkfs -t ext4')", "makes a file system with `mkfs`"),
+            ("run('mkfsx')", "runs `mkfsx`"),
+            ("run('it\\'s')", "runs `it\\'s`"),
+        ] {
+            let found: Vec<String> = statements(statement).into_iter().map(|it| it.does).collect();
+            assert_eq!(found, [does], "{statement}");
+        }
     }
 }

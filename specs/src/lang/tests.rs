@@ -50,6 +50,9 @@ fn functions_say_what_their_names_say() {
         ("network(192.168.2.0/24, 192.168.3.0/24)", "192.168.3.9", Yes),
         ("network(2001:db8::1/32)", "2001:db8:1::2", Yes),
         ("network(2001:db8::/32)", "192.168.3.9", No),
+        ("network(2001:db8::/ffff:ffff::)", "2001:db8:1::2", Yes),
+        ("network(2001:db8::/0:0:ffff:ffff:ffff:ffff:ffff:ffff)", "2001:db8:1::2", Yes),
+        ("network(2001:db8::/0:0:ffff:ffff:ffff:ffff:ffff:ffff)", "2001:db9::2", No),
         ("network(192.168.2.0/24)", "none", NotApplicable),
         ("regexp(^28:d2:)", "28:d2:44", Yes),
         ("regexp(d2:)", "28:d2:44", Yes),
@@ -58,6 +61,14 @@ fn functions_say_what_their_names_say() {
         ("regexp(\"^28\")", "28:d2", Yes),
         ("regexp([)(]x\\))", "(x)", Yes),
         ("regexp([]a])", "]", Yes),
+        ("regexp([^]a])", "]a", No),
+        ("regexp([])])", ")", Yes),
+        ("regexp([^])]x)", "ax", Yes),
+        ("and(regexp([ab]), not(b))", "a", Yes),
+        ("and(regexp([ab]), not(b))", "b", No),
+        ("regexp([^]a])", "]b", Yes),
+        ("regexp([^)]\\))", "b)", Yes),
+        ("regexp((a(b)c))", "abc", Yes),
         ("regexp(\"a\"b\")", "a\"b", Yes),
         ("not(gt(4))", "3", Yes),
         ("not(gt(4))", "N/A", NotApplicable),
@@ -105,6 +116,10 @@ fn whatever_is_not_a_known_function_is_text() {
         assert_eq!(says(text, text), Truth::Yes, "{text}");
         let warnings = spec(text).unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].message.contains(warning), "{warnings:?}");
+        // Behind a variable it is the condition that is marked.
+        let warnings = spec(&format!("$long={text}")).unwrap().warnings;
+        assert_eq!(warnings[0].span.end - warnings[0].span.start, text.len(), "{warnings:?}");
+        assert_eq!(warnings[0].column, 25 + "$long=".len(), "{warnings:?}");
     }
     for text in ["$x", "gt(4)", "in(\"a", "$", "foo(20)", "regexp(("] {
         let Some(Value::Text(quoted)) = Column::literally(&Value::from(text)) else {
@@ -128,6 +143,18 @@ fn variables_have_names_and_may_have_conditions() {
         let parsed = &spec.lines[0].columns[3];
         let variable = Some(Variable { name: name.to_owned(), cmdb });
         assert_eq!((&parsed.variable, parsed.test.is_some()), (&variable, conditional), "{column}");
+    }
+}
+
+/// Once a key is always a key, wherever it is written so.
+#[test]
+fn variables_are_listed_once_in_their_order() {
+    for (first, second) in [("$x", "$$x"), ("$$x", "$x"), ("$$x", "$$x")] {
+        let text = format!("[('a', '$y', 'b', '{first}'), ('c', '{second}', 'd', '$y')]");
+        let spec = Spec::parse("f", &text).unwrap();
+        assert_eq!(spec.variables(), [("y", false), ("x", true)], "{text}");
+        let line = format!("(\"c\", \"{second}\", \"d\", \"$y\")");
+        assert_eq!(spec.lines[1].to_text(), line);
     }
 }
 
@@ -169,6 +196,45 @@ fn columns_that_say_nothing_are_errors_at_their_place() {
     }
     let deep = format!("{}gt(4){}", "not(".repeat(10_000), ")".repeat(10_000));
     assert!(spec(&deep).expect_err("too deep").message.contains("nested more than 32"));
+}
+
+/// What is marked of a column, no more and no less.
+#[test]
+fn the_caret_marks_the_part_that_is_wrong() {
+    for (column, marked) in [
+        ("$", "$"),
+        ("$=gt(4)", "$"),
+        ("$$$x=1", "$$$x"),
+        ("$x=", "="),
+        ("gt(4, 5)", "gt(4, 5)"),
+        ("and(lt(9), gt( 4 , 5 ))", "gt( 4 , 5 )"),
+        ("gt(big)", "big"),
+        ("$x=range( 1, high )", "high"),
+        ("range(1)", "range(1)"),
+        ("network(10.0.0.0/8, 10.0.0.0/33)", "10.0.0.0/33"),
+        ("regexp(a(?=b))", "a(?=b)"),
+        ("regexp( *x)", "*x"),
+        ("and(gt(20), lt(50)))", ")"),
+        ("in(a) or in(b)", " or in(b)"),
+        ("in(\"a\" é)", "é"),
+        ("in(\"a)", "\""),
+        ("in('a', 'b)", "'"),
+        ("gt(\"x\")", "x"),
+        ("not(gt(4), lt(2))", "not(gt(4), lt(2))"),
+        ("or(not(a, b), c)", "not(a, b)"),
+        ("and(gt(4),)", ")"),
+        ("and(gt(4), ", ""),
+    ] {
+        // In quotes that nothing in the column has, so that no escape shifts the place.
+        let quotes = if column.contains('"') { "'" } else { "\"" };
+        let other = if quotes == "'" { "'disk'" } else { "\"disk\"" };
+        let text = format!("[({other}, {other}, {other}, {quotes}{column}{quotes})]");
+        let error = Spec::parse("f", &text).expect_err(column);
+        assert_eq!(&text[error.span.start..error.span.end], marked, "{error}");
+    }
+    let deep = format!("{}gt(4){}", "not(".repeat(33), ")".repeat(33));
+    let error = spec(&deep).expect_err("too deep");
+    assert_eq!(error.span.end - error.span.start, "gt".len(), "{error}");
 }
 
 #[test]

@@ -52,8 +52,8 @@ impl Document {
     fn drop_parentheses(&self, node: &Node, pieces: &mut Vec<(Span, String)>) {
         let around = [node.outer.start..node.span.start, node.span.end..node.outer.end];
         for at in around.into_iter().flatten() {
-            let commented = || self.comments.iter().any(|it| it.start <= at && at < it.end);
-            if matches!(self.text.as_bytes()[at], b'(' | b')') && !commented() {
+            // Those within comments go with the comment, which is written anew as a whole.
+            if matches!(self.text.as_bytes()[at], b'(' | b')') {
                 pieces.push((Span { start: at, end: at + 1 }, String::new()));
             }
         }

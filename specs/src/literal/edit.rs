@@ -127,26 +127,28 @@ impl<'a> Editor<'a> {
         }
     }
 
-    /// Takes the entries at these positions out, with their commas, and with their lines when
-    /// nothing else is on them.
+    /// Takes the entries at these positions, which ascend, out with their commas, and with their
+    /// lines when nothing else is on them.
     fn remove(&mut self, dict: &Node, entries: &[Entry], gone: &[usize]) {
-        let mut first_of_tail = entries.len();
-        while first_of_tail > 0 && gone.contains(&(first_of_tail - 1)) {
-            first_of_tail -= 1;
-        }
+        let from_the_end = gone.iter().rev().zip((0..entries.len()).rev());
+        let at_end = from_the_end.take_while(|(gone, at)| *gone == at).count();
+        let (inside, tail) = gone.split_at(gone.len() - at_end);
         // At the end, the comma before goes as well: `{a, b}` becomes `{a}`.
-        let tail = match (first_of_tail.checked_sub(1), entries.last()) {
-            (Some(kept), Some(last)) if first_of_tail < entries.len() => {
-                let start = entries[kept].value.outer.end;
-                let span = Span { start, end: last.value.outer.end };
-                (!self.document.has_comment_in(span)).then_some(span)
+        let span = match (entries[..entries.len() - at_end].last(), tail.last()) {
+            (Some(kept), Some(&last)) => {
+                let (start, end) = (kept.value.outer.end, entries[last].value.outer.end);
+                Some(Span { start, end }).filter(|span| !self.document.has_comment_in(*span))
             }
             _ => None,
         };
-        if let Some(span) = tail {
-            self.changes.push((span, String::new()));
-        }
-        for &position in gone.iter().filter(|&&at| tail.is_none() || at < first_of_tail) {
+        let one_by_one = match span {
+            Some(span) => {
+                self.changes.push((span, String::new()));
+                inside
+            }
+            None => gone,
+        };
+        for &position in one_by_one {
             self.remove_entry(dict, entries, position);
         }
     }
@@ -167,7 +169,7 @@ impl<'a> Editor<'a> {
         if alone {
             start = before.len();
             end += after.find('\n').map_or(blanks, |newline| newline + 1);
-        } else if position + 1 < entries.len() {
+        } else {
             end += blanks;
         }
         self.changes.push((Span { start, end }, String::new()));

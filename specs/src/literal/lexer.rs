@@ -176,7 +176,6 @@ impl<'a> Lexer<'a> {
         let body = rest[hashes..].strip_prefix('"').ok_or_else(unclosed)?;
         let end = body.find(&format!("\"{}", "#".repeat(hashes))).ok_or_else(unclosed)?;
         self.at = start + open + end + 1 + hashes;
-        self.quotes.1 += 1;
         Ok(Token::Quoted(Quoted { open, close: 1 + hashes, raw: true }))
     }
 

@@ -372,7 +372,7 @@ impl<'a> Parser<'a> {
                 .map_err(|_| wrong("its digits do not fit its prefix, or it is too large"));
         }
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            if digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|b| b != b'0') {
+            if digits.starts_with('0') && digits.bytes().any(|b| b != b'0') {
                 return Err(wrong("it begins with 0").with_help("put it in quotes to keep the 0"));
             }
             let signed = format!("{sign}{digits}");

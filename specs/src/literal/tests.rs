@@ -75,6 +75,53 @@ fn the_first_token_of_one_syntax_decides() {
     }
 }
 
+#[test]
+fn what_only_one_syntax_has_decides_wherever_it_stands() {
+    use Syntax::{Python, Ron};
+    for (text, expected) in [
+        (r##"[r#"a"#]"##, Ron),
+        (r#"[r"a", None]"#, Python),
+        (r#"[R"a"]"#, Python),
+        ("[/* ' */ 1]", Ron),
+        // Neither within quotes, nor as a part of a word.
+        (r#"["a\"'", "\\", 1]"#, Ron),
+        (r#"["a\"", True]"#, Python),
+        (r#"["", 'a']"#, Python),
+        ("[\"#\"]\n# end", Python),
+        (r#"{"True": 1}"#, Ron),
+    ] {
+        assert_eq!(Document::parse("f", text).map(|d| d.syntax()), Ok(expected), "{text}");
+    }
+    for text in ["[Trueish, 'a']", "[xtrue, 'a']", "[u, 'a']", "[r, 'a']"] {
+        let error = Document::parse("f", text).expect_err("a word is no literal");
+        assert!(error.to_string().contains("is not a literal"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_texts_and_comments_end_where_they_end() {
+    for (text, expected) in [
+        ("[1e+5, 1E-2,.5]", "[100000.0, 0.01, 0.5]"),
+        ("[0x1F, 0o17, 0b11, -0x10, 0X1e]", "[31, 15, 3, -16, 30]"),
+        ("[1_000, -7, +7, 00]", "[1000, -7, 7, 0]"),
+        (
+            "[99999999999999999999, -99999999999999999999]",
+            "[99999999999999999999, -99999999999999999999]",
+        ),
+        ("\u{feff}[1]", "[1]"),
+        ("// a\n[1, /* b /* c */ d */ 2, /**/ 3] // e", "[1, 2, 3]"),
+        ("# a\n[1, \\\n 2, 7L, 0x1F] # b", "[1, 2, 7, 31]"),
+        ("[1,\x0c\t\r\n 2]", "[1, 2]"),
+        (r###"[r"a\b", r#"b"c"#, r##"d"#e"##]"###, r##"[a\b, b"c, d"#e]"##),
+        (r#"['a' "b" '''c''d''' r'\n' u'e']"#, r"[abc''d\ne]"),
+        ("(1) # one", "1"),
+    ] {
+        let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
+        let value = document.root().value().unwrap_or_else(|| panic!("{text} is a value"));
+        assert_eq!(value.to_string(), expected, "{text}");
+    }
+}
+
 #[track_caller]
 fn refused(text: &str, place: (usize, usize), part: &str) {
     let error = Document::parse("f", text).expect_err("this is no literal file");
@@ -103,6 +150,18 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("\"a", (1, 1), "no end");
     refused("'''a'", (1, 1), "no end");
     refused("/* a", (1, 1), "no end");
+    refused("/*/ 1", (1, 1), "no end");
+    refused("[1, / 2]", (1, 5), "`/` is not part of a literal");
+    refused("[null]", (1, 2), "write `None`");
+    refused("[.]", (1, 2), "`.` is not part of a literal");
+    refused("[.a]", (1, 2), "`.` is not part of a literal");
+    refused(&"Some(".repeat(100_000), (1, 326), "nested more than 64 deep");
+    refused("/* /* */ 1", (1, 1), "no end");
+    refused("[0x1e+5]", (1, 6), "`+` is not part of a literal");
+    refused("[1_]", (1, 2), "underscores");
+    refused("[0x]", (1, 2), "do not fit its prefix");
+    refused("[0b12]", (1, 2), "do not fit its prefix");
+    refused("[1] / 2 # x", (1, 5), "comments begin with `#`");
     refused("[b'a']", (1, 2), "prefix `b`");
     refused("f'a'", (1, 1), "prefix `f`");
     refused("['\\xZ']", (1, 3), "2 hexadecimal digits");
@@ -123,6 +182,48 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("generate({}, {})", (1, 14), "takes one argument");
     refused(&"[".repeat(70), (1, 66), "nested more than 64 deep");
     refused(&"{'a':".repeat(100_000), (1, 322), "nested more than 64 deep");
+}
+
+/// What is marked of the line, no more and no less.
+#[test]
+fn the_caret_marks_what_is_wrong() {
+    for (text, marked) in [
+        ("[b'a']", "b'"),
+        ("[rb'a']", "rb'"),
+        ("[r'a]", "r'"),
+        ("[u\"\"\"a\"]", "u\"\"\""),
+        ("[\"a]", "\""),
+        ("[r##\"a\"#]", "r##\""),
+        ("[x, 'a']", "x"),
+        ("[-True]", "-True"),
+        ("[1__0]", "1__0"),
+        ("['a\\xZZ']", "\\x"),
+        ("['a\\x4Z']", "\\x4"),
+        ("['\\U00110000']", "\\U00110000"),
+        ("[\"\\u{d800}\"]", "\\u{d800}"),
+        ("[\"\\u{41\"]", "\\u{"),
+        ("[\"\\é\"]", "\\é"),
+        ("['\\N{DASH}']", "\\N"),
+        ("[1, ;]", ";"),
+        ("/* /* */", "/*"),
+    ] {
+        let Err(error) = Document::parse("f", text) else { panic!("{text} is a literal file") };
+        assert_eq!(&text[error.span.start..error.span.end], marked, "{error}");
+    }
+}
+
+#[test]
+fn characters_may_be_written_as_numbers() {
+    for (text, expected) in [
+        ("\"\\x41\\u0042\\u{43}\\u{1f600}\"", "ABC😀"),
+        ("'\\x41\\u0042\\U0001f600\\103\\0'", "AB😀C\0"),
+        ("'\\1018\\18'", "A8\u{1}8"),
+        ("'\\a\\b\\f\\n\\r\\t\\v\\q\\\n\\\\\\''", "\x07\x08\x0c\n\r\t\x0b\\q\\'"),
+        ("\"\\n\\r\\t\\0\\'\\\"\\\\\"", "\n\r\t\0'\"\\"),
+    ] {
+        let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(document.root().as_text(), Some(expected), "{text}");
+    }
 }
 
 /// Sets and removes keys of the first mapping of a list.
@@ -150,6 +251,22 @@ fn new_keys_come_last_in_the_layout_of_the_entry() {
     );
     edited("[{\"a\": 1,}]", &used(), &[], expect![[r#"[{"a": 1, "used": 1, "mac": "a'b",}]"#]]);
     edited("[{}]", &used(), &[], expect![[r#"[{"used": 1, "mac": "a'b"}]"#]]);
+    // What stands behind the comment stays behind it.
+    edited(
+        "// c\n[{\n  \"a\": 1, /* d */ }]",
+        &[("b", Literal::from(2))],
+        &[],
+        expect![[r#"
+        // c
+        [{
+          "a": 1,
+          "b": 2, /* d */ }]"#]],
+    );
+    // Quoted as most texts of the file are.
+    let one = [("b", text("x"))];
+    edited(r#"[{"a": True}]"#, &one, &[], expect![[r#"[{"a": True, "b": "x"}]"#]]);
+    edited(r#"[{"a": 'x', "c": 1}]"#, &one, &[], expect![[r#"[{"a": 'x', "c": 1, "b": "x"}]"#]]);
+    edited(r#"[{"a": 'x'}]"#, &one, &[], expect![[r#"[{"a": 'x', 'b': 'x'}]"#]]);
     edited(
         "[\n  {\n    'a': 1,  # one, two\n    'b': ('x'),  # end\n    # last\n  },\n]",
         &used(),
@@ -208,6 +325,9 @@ fn removed_keys_take_their_commas_and_lines_with_them() {
     edited("[{'used': 1}]", &[], &["used"], expect!["[{}]"]);
     edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used"], expect!["[{'a': 1, 'b': 2}]"]);
     edited("[{'a': 1, 'used': 1, 'b': 2}]", &[], &["used", "b"], expect!["[{'a': 1}]"]);
+    edited("[{'a': 1, 'b': 2, 'c': 3, 'd': 4}]", &[], &["a", "d"], expect!["[{'b': 2, 'c': 3}]"]);
+    edited("[{'a': 1, 'b': 2, 'c': 3}]", &[], &["a", "b", "c"], expect!["[{}]"]);
+    edited("[{'a': 1 , 'b': 2}]", &[], &["a"], expect!["[{'b': 2}]"]);
     edited(
         "[{'a': 1, 'used': 1}]",
         &[("c", Literal::from(3))],
@@ -263,6 +383,15 @@ fn items_are_pushed_and_replaced() {
     editor.replace(count, &Literal::from(3));
     editor.push(document.root(), &Literal::Tuple(vec![text("vm"), text("*")]));
     assert_eq!(editor.finish(), "[\n  ('hp', 3),  # c\n  ('vm', '*'),\n]\n");
+}
+
+#[test]
+fn a_number_without_an_end_is_a_text() {
+    for (number, expected) in
+        [(f64::INFINITY, "\"inf\""), (f64::NEG_INFINITY, "\"-inf\""), (1e300, "1e300")]
+    {
+        assert_eq!(Literal::Value(Value::Float(number)).to_text(Style::RON), expected);
+    }
 }
 
 #[test]

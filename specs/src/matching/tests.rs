@@ -1,4 +1,4 @@
-//! Small lists; the corpus, planted instances and brute force are in `tests/matching.rs`.
+//! Small lists; the corpus, planted instances and brute force are in `tests/matching/`.
 
 use super::*;
 

@@ -93,12 +93,16 @@ fn services_are_stopped_and_started_when_their_files_change() {
         ),
         (&[WANTS, unit], &[WANTS, "usr/lib/systemd/system/redis-server.service=2"], 1),
         (&[WANTS, unit], &[WANTS, unit, drop_in], 1),
+        (&[WANTS, unit, "usr/bin/redis"], &[WANTS, unit, "usr/bin/redis=2"], 1),
+        (&[WANTS, unit], &[WANTS, unit, "usr/sbin/redisd"], 1),
+        (&[WANTS, unit], &[WANTS, unit, "usr/bin/redisx"], 0),
         (&[WANTS, unit], &[WANTS, unit, "usr/bin/redistribute"], 0),
         (&[WANTS, unit], &[WANTS, unit, "usr/bin/sudo"], 0),
         (&[unit, "usr/bin/redis-server"], &[unit, "usr/bin/redis-server=2"], 0),
         (&[unit], &[unit, WANTS, "usr/bin/redis-server"], 0),
         (&[sshd, "usr/sbin/sshd"], &[sshd, "usr/sbin/sshd=2"], 0),
         (&[evil, "usr/bin/redis"], &[evil, "usr/bin/redis=2"], 0),
+        (&[unit, "etc/systemd/system/multi-user.target.d/redis-server.service"], &[unit], 0),
     ] {
         let proposal = proposed(from, to);
         assert_eq!(proposal.services.len(), services, "{from:?} {to:?}");
@@ -106,6 +110,26 @@ fn services_are_stopped_and_started_when_their_files_change() {
         let start = proposal.post.contains("systemctl start redis-server.service\n");
         assert_eq!((stop, start), (services == 1, services == 1), "{from:?} {to:?}");
         assert!(!proposal.reboot);
+    }
+}
+
+/// A service's own unit changes, and it is stopped for that when its name is one for a script.
+#[test]
+fn only_services_with_plain_names_are_named_in_scripts() {
+    for (unit, plain) in [
+        ("redis.service", true),
+        ("redis@6379.service", true),
+        ("redis@.service", false),
+        ("redis.timer", false),
+        ("redis;reboot.service", false),
+        ("re dis.service", false),
+        ("-redis.service", false),
+    ] {
+        let wants = format!("etc/systemd/system/multi-user.target.wants/{unit}");
+        let file = format!("usr/lib/systemd/system/{unit}");
+        let changed = format!("{file}=2");
+        let proposal = proposed(&[&wants, &file], &[&wants, &changed]);
+        assert_eq!(proposal.services, if plain { vec![unit] } else { vec![] }, "{unit}");
     }
 }
 
@@ -118,6 +142,48 @@ fn a_new_kernel_is_put_into_the_menu_and_booted() {
     let rebuilt = proposed(&["boot/vmlinuz-6.1"], &["boot/vmlinuz-6.1=2"]);
     assert!(rebuilt.post.contains("exit 100") && !rebuilt.post.contains("update-grub"));
     assert!(!proposed(&["boot/vmlinuz-6.1", "boot/vmlinuz-6.0"], &["boot/vmlinuz-6.1"]).reboot);
+}
+
+/// A file of accounts that only one version has is a change like any other.
+#[test]
+fn accounts_that_a_version_changes_are_not_kept() {
+    let (one, both) = (["etc/passwd"], ["etc/passwd", "etc/group"]);
+    for (from, to) in [(&one[..], &both[..]), (&both, &one)] {
+        let Proposal { exclude, notes, .. } = proposed(from, to);
+        assert!(has(&exclude, "/etc/passwd") && has(&exclude, "/etc/shadow"), "{exclude}");
+        assert!(!has(&exclude, "/etc/group"), "{exclude}");
+        assert!(notes[0].starts_with("etc/group changed: accounts"), "{notes:?}");
+    }
+}
+
+#[test]
+fn an_edge_has_a_folder_of_its_own() {
+    let name = |text: &str| text.parse().unwrap();
+    let folder = edge_folder(&name("D7-F.1.0.0"), &name("mysql"), &name("D7-F.1.0.1"));
+    assert_eq!(folder, EDGES[0]);
+}
+
+/// What every program has loaded keeps running as it was, unless the host boots anyway.
+#[test]
+fn what_runs_on_with_the_old_files_is_told() {
+    let libraries = [
+        "usr/lib/libc.so.6",
+        "usr/lib/libssl.so.3",
+        "usr/lib/systemd/systemd",
+        "usr/lib/libz.so.1",
+    ];
+    let changed = libraries.map(|path| format!("{path}=2"));
+    let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
+    let expected = ["libc.so.6", "libssl.so.3", "systemd/systemd"].map(|name| {
+        format!("/usr/lib/{name} changed: what runs keeps the old one until it is restarted")
+    });
+    assert_eq!(proposed(&libraries, &changed).notes, expected);
+    // Gone, or a folder now: nobody is to restart anything for that.
+    assert_eq!(proposed(&libraries, &["usr/lib/"]).notes, Vec::<String>::new());
+    assert_eq!(proposed(&[], &["usr/lib/libc.so.6/"]).notes, Vec::<String>::new());
+    let kernel = [&changed[..], &["boot/vmlinuz-6.12"]].concat();
+    let notes = proposed(&libraries, &kernel).notes;
+    assert_eq!(notes, ["kernel 6.12 is new: post asks for a reboot"]);
 }
 
 #[test]

@@ -189,3 +189,57 @@ impl Entry {
             if a.digest == b.digest && a.digest != Digest::Unread && a.size == b.size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_differ_in_what_users_of_the_tree_see() {
+        use Aspect::{Content, Kind as Type, Mode, Owner, Xattrs as Attributes};
+        let file = |size, content: &[u8], mtime, shared| {
+            let digest = Digest::Blake3(*blake3::hash(content).as_bytes());
+            Kind::File(FileEntry { size, mtime, digest, shared })
+        };
+        let device = |block, minor| Kind::Device { block, major: 8, minor };
+        let entry = |kind| Entry { kind, mode: 0o644, uid: 0, gid: 0, xattrs: None };
+        let unread =
+            || Kind::File(FileEntry { size: 1, mtime: 0, digest: Digest::Unread, shared: None });
+        for (one, other, expected) in [
+            (file(1, b"a", 0, None), file(1, b"a", 9, Some(7)), &[][..]),
+            (file(1, b"a", 0, None), file(1, b"b", 0, None), &[Content]),
+            (file(1, b"a", 0, None), file(2, b"a", 0, None), &[Content]),
+            // Nobody has looked: it may be anything.
+            (unread(), unread(), &[Content]),
+            (Kind::Link(b"a".to_vec()), Kind::Link(b"a".to_vec()), &[]),
+            (Kind::Link(b"a".to_vec()), Kind::Link(b"b".to_vec()), &[Content]),
+            (device(true, 1), device(true, 1), &[]),
+            (device(true, 1), device(true, 2), &[Content]),
+            (device(true, 1), device(false, 1), &[Type]),
+            (Kind::Folder, Kind::Folder, &[]),
+            (Kind::Folder, file(1, b"a", 0, None), &[Type]),
+            (Kind::Link(b"a".to_vec()), file(1, b"a", 0, None), &[Type]),
+        ] {
+            let (one, other) = (entry(one), entry(other));
+            assert_eq!(one.differences(&other), expected, "{one:?} {other:?}");
+            assert_eq!(one.same(&other), expected.is_empty());
+        }
+        let folder = entry(Kind::Folder);
+        let attributes = |value: u8| Some(Xattrs::from([("user.a".to_owned(), vec![value])]));
+        for (changed, expected) in [
+            (Entry { mode: 0o600, ..folder.clone() }, &[Mode][..]),
+            (Entry { uid: 1, ..folder.clone() }, &[Owner]),
+            (Entry { gid: 1, ..folder.clone() }, &[Owner]),
+            (Entry { mode: 0o600, gid: 1, ..folder.clone() }, &[Mode, Owner]),
+            (Entry { xattrs: attributes(1), ..folder.clone() }, &[]),
+        ] {
+            assert_eq!(folder.differences(&changed), expected, "{changed:?}");
+        }
+        let names = [Type, Content, Mode, Owner, Attributes].map(|aspect| aspect.to_string());
+        assert_eq!(names, ["kind", "content", "mode", "owner", "xattrs"]);
+        let (one, other) = (attributes(1), attributes(2));
+        let labelled = |xattrs| Entry { xattrs, ..folder.clone() };
+        assert_eq!(labelled(one.clone()).differences(&labelled(other)), [Attributes]);
+        assert_eq!(labelled(one.clone()).differences(&labelled(one)), []);
+    }
+}

@@ -184,6 +184,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn below_is_behind_a_slash() {
+        let path = |text: &str| text.parse::<TreePath>().unwrap();
+        for (text, below) in [
+            ("etc/a", true),
+            ("etc/a/b", true),
+            ("etc", false),
+            ("etcx", false),
+            ("etcx/a", false),
+            ("et", false),
+            ("usr/etc/a", false),
+        ] {
+            assert_eq!(path(text).is_below(&path("etc")), below, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_one_part_more() {
+        let folder: TreePath = "etc/ssl".parse().unwrap();
+        let of = |name: &[u8]| folder.child(name).map(|path| path.to_string()).ok();
+        assert_eq!(of(b"certs").as_deref(), Some("etc/ssl/certs"));
+        assert_eq!(format!("{folder:?}"), "`etc/ssl`");
+        assert_eq!(serde_json::to_string(&folder).unwrap(), "\"etc/ssl\"");
+        for name in [&b""[..], b".", b"..", b"a\0b", &[b'x'; 256]] {
+            assert_eq!(of(name), None, "{name:?}");
+        }
+        assert!(of(&[b'x'; 255]).is_some());
+        let deep: TreePath = ["x"; LONGEST.div_ceil(2)].join("/").parse().unwrap();
+        assert!(deep.child(b"x").is_err(), "{LONGEST} bytes are full");
+    }
+
+    #[test]
     fn a_path_cannot_lead_out_of_its_tree() {
         for (bytes, reason) in [
             (&b""[..], "absolute or has an empty part"),

@@ -174,6 +174,8 @@ fn named(name: &[u8], byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -188,6 +190,45 @@ mod tests {
         }
         for path in not {
             assert!(!matches(path), "{pattern:?} must not mean `{path}`");
+        }
+    }
+
+    /// What a pattern means, from the definition: every way in which the stars can be filled.
+    fn by_definition(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            [b'*', b'*', rest @ ..] => {
+                let rest = &rest[rest.iter().take_while(|byte| **byte == b'*').count()..];
+                (0..=text.len()).any(|end| by_definition(rest, &text[end..]))
+            }
+            [b'*', rest @ ..] => (0..=text.len())
+                .take_while(|&end| !text[..end].contains(&b'/'))
+                .any(|end| by_definition(rest, &text[end..])),
+            _ => text.split_first().is_some_and(|(&byte, text)| match pattern {
+                [b'?', rest @ ..] => byte != b'/' && by_definition(rest, text),
+                [b'[', b'!', b'a', b'-', b'b', b']', rest @ ..] => {
+                    !b"ab/".contains(&byte) && by_definition(rest, text)
+                }
+                [b'\\', own, rest @ ..] | [own, rest @ ..] => {
+                    byte == *own && by_definition(rest, text)
+                }
+                [] => false,
+            }),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 3_000, failure_persistence: None, ..Default::default()
+        })]
+
+        #[test]
+        fn stars_are_filled_in_whatever_way_fits(
+            pattern in r"(a|b|c|/|\?|\*|\*\*|\[!a-b\]|\\\*){0,6}",
+            text in r"(a|b|c|/|\*){0,7}",
+        ) {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(wildcards(pattern, text), by_definition(pattern, text));
         }
     }
 
@@ -211,6 +252,7 @@ mod tests {
         check("[]x]", &["]", "x"], &["y"]);
         check("[[:digit:]]*", &["1a"], &["a1"]);
         check("[ab", &[], &["a", "[ab"]);
+        check("[[a]x", &["[x", "ax"], &["x", ":x"]);
         check(r"\*", &["*"], &["a"]);
         check(r"a\*b*", &["a*bc"], &["axbc"]);
         check("a**c*e", &["abcde", "a/b/cde"], &["a/bc/de", "abcd"]);

@@ -76,9 +76,8 @@ fn read(text: &str, include: bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     for line in text.lines() {
         match line {
-            "" => {}
             "!" => rules.clear(),
-            _ if line.starts_with(['#', ';']) => {}
+            _ if line.is_empty() || line.starts_with(['#', ';']) => {}
             _ => {
                 let prefixed = line.strip_prefix("- ").map(|rest| (false, rest));
                 let prefixed = prefixed.or(line.strip_prefix("+ ").map(|rest| (true, rest)));
@@ -180,5 +179,7 @@ mod tests {
         );
         check("/var\n", "+ /var/lib/\n- *\n", &[("var/lib/x", Keep)]);
         check("/a\n!\n/b\n", "", &[("a", Sync), ("b", Keep), ("dev", Keep)]);
+        // A remark is none of the files that are called like it.
+        check("#a\n;b\n", "", &[("#a", Sync), (";b", Sync)]);
     }
 }

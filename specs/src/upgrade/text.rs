@@ -317,6 +317,19 @@ mod tests {
             ("d 99999 0 0 - a\n", "line 2 of the manifest: no mode"),
             ("f 644 0 0 - a 1 2 abc\n", "line 2 of the manifest: size, time or digest"),
             ("s 644 0 0 - a\n", "line 2 of the manifest: unknown kind"),
+            (
+                "d 755 0 0 user.a=abc a\n",
+                "line 2 of the manifest: extended attributes cannot be read",
+            ),
+            (
+                "d 755 0 0 user.a=+f a\n",
+                "line 2 of the manifest: extended attributes cannot be read",
+            ),
+            (
+                "d 755 0 0 user.a=0g a\n",
+                "line 2 of the manifest: extended attributes cannot be read",
+            ),
+            ("d 755 0 0 user.a a\n", "line 2 of the manifest: extended attributes cannot be read"),
             ("d 644 0 0 - a b\n", "line 2 of the manifest: too many words"),
             (
                 "l 777 0 0 - etc /var/evil\nd 755 0 0 - etc/x\n",

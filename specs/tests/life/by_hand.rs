@@ -21,7 +21,8 @@ fn a_machine_that_fits_nothing_gets_what_was_decided_by_hand() {
     let id = hall.id(MAC);
     // The profile alone leaves it to the facts.
     hall.operate(|world, now| world.assign(&id, &name("vm"), Variables::new(), now));
-    assert_eq!(hall.refusal(&facts).status, 422);
+    let refused = hall.refusal(&facts);
+    assert_eq!((refused.status, refused.reason.as_str()), (422, "no profile fits this machine"));
     let wanted = values(&[("disk", "vda"), ("hostname", "host05")]);
     hall.operate(|world, now| world.assign(&id, &name("vm"), wanted, now));
     assert_eq!(hall.plan(&facts).0.hostname, "host05");

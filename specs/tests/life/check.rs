@@ -70,6 +70,20 @@ fn files_that_are_missing_or_never_used() {
         &[("hp.specs", "[]\n# all")],
         &["check-unlisted hp.specs:1:1: `state` does not name hp: this file is never used"],
     );
+    // What is wrong with it is told all the same: it may be listed tomorrow.
+    for (file, text, code) in [
+        ("hp.specs", "[", "literal-syntax"),
+        ("hp.cmdb", "[1]", "cmdb-shape"),
+        ("hp.configure", "(", "configure-syntax"),
+    ] {
+        let codes: Vec<String> = checked(&[(file, text)])
+            .findings
+            .into_iter()
+            .map(|finding| finding.code.to_string())
+            .filter(|code| code != "check-unused")
+            .collect();
+        assert_eq!(codes, ["check-unlisted", code], "{file}");
+    }
     find(&[("vm.cmdb", ""), ("vm.configure", &CONFIGURE.replace("{{ hostname }}", "one"))], &[]);
 }
 
@@ -103,6 +117,15 @@ warning[check-unused]: `$eth` is bound, and nothing uses it
     assert_eq!(unused.len(), 2);
 }
 
+/// The mark is a variable like those of the entry, where there are entries.
+#[test]
+fn the_mark_of_an_entry_is_bound_where_there_are_entries() {
+    let configure = CONFIGURE.replace("{{ hostname }}", "h{{ used }}");
+    find(&[("vm.configure", &configure)], &[]);
+    let unbound = found(&[("vm.configure", &configure), ("vm.cmdb", "")]);
+    assert!(unbound[0].contains("nothing binds `used`"), "{unbound:?}");
+}
+
 #[test]
 fn values_that_two_machines_would_share() {
     let cmdb = "[{'ip': '10.0.0.1', 'hostname': 'a'},\n {'ip': '10.0.0.2', 'hostname': 'a'},\n \
@@ -114,6 +137,9 @@ fn values_that_two_machines_would_share() {
             "check-duplicate vm.cmdb:3:49: ip-ipmi 10.0.0.1 is that of entry 1 of vm.cmdb as well",
         ],
     );
+    // Two names, not two of the same kind.
+    let cmdb = "[{'ip': '10.0.0.1', 'hostname': 'a'}, {'hostname': '10.0.0.1'}, {'hostname': 'c'}]";
+    find(&[("vm.cmdb", cmdb)], &[]);
     find(
         &[
             (
@@ -188,6 +214,33 @@ fn profiles_in_the_shade_of_others() {
         ],
     );
     find(&files("[('hp', 1), ('vm', 3)]"), &[]);
+    // Not plainly: one variable of vm would have to be two of hp, or no key of its CMDB.
+    for vm in [
+        "[('disk', '$x', 'size', 'gt(4)'), ('network', '$x', 'serial', '$mac')]",
+        "[('disk', '$disk', 'size', 'gt(4)'), ('network', '$eth', 'serial', '$$mac')]",
+        "[('disk', '$disk', 'size', 'gt(5)'), ('network', '$eth', 'serial', '$mac')]",
+        "[('disk', '$disk', 'size', 'gt(4)'), ('network', '$eth', 'serial', '$mac=in(a)')]",
+    ] {
+        let mut changes = files("[('vm', 3), ('hp', 1)]").to_vec();
+        changes.push(("vm.specs", vm));
+        changes.push((
+            "vm.configure",
+            "(role: (name: \"a\", version: \"b\"), hostname: \"{{ hostname }}\", disks: [])",
+        ));
+        changes.push(("vm.cmdb", "[{'hostname': 'a'}, {'hostname': 'b'}, {'hostname': 'c'}]"));
+        find(&changes, &[]);
+    }
+    // As many as there are entries, or as the count says: some are left over.
+    let order = "machines that fit hp fit vm as well, which comes first: hp gets them when vm has \
+                 none left";
+    find(&files("[('vm', '*'), ('hp', 1)]"), &[&format!("check-order state:1:15: {order}")]);
+    let mut unlimited = files("[('vm', 3), ('hp', 1)]").to_vec();
+    unlimited.push(("vm.cmdb", ""));
+    unlimited.push((
+        "vm.configure",
+        "(role: (name: \"a\", version: \"b\"), hostname: \"one\", disks: [])",
+    ));
+    find(&unlimited, &[&format!("check-order state:1:13: {order}")]);
     let mut unlimited = files("[('vm', '*'), ('hp', 1)]").to_vec();
     unlimited.push(("vm.cmdb", "[]"));
     unlimited.push((

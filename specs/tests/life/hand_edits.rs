@@ -2,8 +2,12 @@
 
 use specs::fleet::File;
 use specs::machine::Phase;
+use specs::value::{Value, Variables};
 
-use crate::hall::{CMDB, Hall, LEASE, destructive, failed, file, installed, mac, machine, name};
+use crate::hall::{
+    CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, LEASE, SPECS, destructive, failed, file, installed,
+    mac, machine, name,
+};
 
 /// A hall with host03 in this phase.
 fn hall_with(phase: Phase) -> Hall {
@@ -47,6 +51,22 @@ fn removing_the_mark_of_any_other_machine_is_undone_and_said() {
 }
 
 #[test]
+fn check_says_whether_an_unmarked_entry_goes_free() {
+    for (phase, expected) in [
+        (Phase::Installed, "host03 keeps it and the mark comes back"),
+        (Phase::Failed, "it goes free, and host03 may get another one"),
+    ] {
+        let mut hall = hall_with(phase);
+        hall.world.read(&file("vm.cmdb"), Some(CMDB.as_bytes())).unwrap();
+        let findings = hall.world.check_marks(&name("vm"));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let text = findings[0].to_string();
+        assert!(text.contains(&format!("host03 is {phase} with this entry")), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn an_entry_that_moved_is_followed() {
     let mut hall = hall_with(Phase::Installed);
     let moved = hall.text("vm.cmdb").replacen("[\n", "[\n {'hostname': 'new01'},\n", 1);
@@ -68,6 +88,37 @@ fn an_edited_value_is_kept() {
     assert_eq!(hall.edit("vm.cmdb", &edited), Vec::<String>::new());
     assert_eq!(hall.text("vm.cmdb"), edited);
     assert!(hall.world.census.holder(&name("vm"), 0).is_some());
+}
+
+/// More than half of what was bound must still be there, or it is another entry.
+#[test]
+fn an_entry_edited_beyond_recognition_is_another_one() {
+    let bound = "{'disk': 'vda', 'eth': 'eth0', 'hostname': 'host03', 'ip': '192.168.122.3',
+      'mac': '52:54:00:00:00:01', 'used': 1}";
+    for (changes, is_the_same) in [
+        (&["vda", "eth0"][..], true),
+        (&["vda", "eth0", "192.168.122.3"], false),
+        (&["vda", "eth0", "192.168.122.3", "host03", "52:54:00:00:00:01"], false),
+    ] {
+        let mut hall = hall_with(Phase::Installed);
+        let edited = changes.iter().fold(bound.to_owned(), |text, value| text.replace(value, "x"));
+        let warnings = hall.edit("vm.cmdb", &format!("[{edited}]"));
+        assert_eq!(warnings.is_empty(), is_the_same, "{changes:?} {warnings:?}");
+        let holder = hall.world.census.holder(&name("vm"), 0);
+        assert_eq!(holder.is_some(), is_the_same, "{changes:?}");
+    }
+}
+
+/// An entry that went back to the list is the admin's again.
+#[test]
+fn an_entry_given_back_and_then_edited_is_taken_as_it_is_now() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    hall.report(&ticket, &[failed()]);
+    hall.edit("vm.cmdb", &CMDB.replace("host03", "host33"));
+    assert_eq!(hall.plan(&facts).0.hostname, "host33");
+    assert!(hall.text("vm.cmdb").contains("'host33'"), "{}", hall.text("vm.cmdb"));
 }
 
 #[test]
@@ -99,6 +150,16 @@ fn used_entries_without_a_record_belong_to_the_machine_they_name() {
     let mut hall = Hall::of_vms("[('vm', 4)]");
     hall.edit("vm.cmdb", cmdb);
     assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.hostname, "new3");
+    assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "old1");
+    // An operator may name it: what was said by hand is one of the variables then.
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.cmdb", cmdb);
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
+    hall.refusal(&machine(&mac(1), "A1"));
+    hall.edit("vm.specs", SPECS);
+    let id = hall.id(&mac(1));
+    let values = Variables::from([("hostname".to_owned(), Value::from("old1"))]);
+    hall.operate(|world, now| world.assign(&id, &name("vm"), values, now));
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "old1");
     // Without the address among the variables nothing says whose `old1` is.
     let mut hall = Hall::of_vms("[('vm', 4)]");
@@ -142,6 +203,25 @@ fn a_count_that_has_nowhere_to_go_stays_with_the_machine() {
 }
 
 #[test]
+fn a_count_that_was_kept_goes_back_when_the_machine_becomes_something_else() {
+    let mut hall = Hall::of_vms("[('vm', 4), ('spare', '*')]");
+    hall.edit("spare.specs", SPECS);
+    hall.edit("spare.configure", CONFIGURE_BY_MAC);
+    let facts = machine(&mac(1), "A1");
+    let (_, ticket) = hall.plan(&facts);
+    let state = hall.text("state");
+    hall.world.written(&File::State, &state);
+    // It fails while nothing says how many are wanted.
+    hall.edit("state", "[('spare', '*')]");
+    hall.report(&ticket, &[failed()]);
+    assert!(hall.record("host03").assignment.unwrap().counted);
+    hall.edit("state", &state);
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
+    assert_eq!(hall.plan(&facts).0.profile.as_str(), "spare");
+    assert_eq!(hall.counts(), "vm=4 spare=*");
+}
+
+#[test]
 fn a_machine_keeps_its_entry_while_its_cmdb_is_not_there() {
     let mut hall = hall_with(Phase::Leased);
     let text = hall.text("vm.cmdb");
@@ -152,4 +232,34 @@ fn a_machine_keeps_its_entry_while_its_cmdb_is_not_there() {
     hall.edit("vm.cmdb", &text);
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
     assert_eq!((hall.text("vm.cmdb"), hall.counts().as_str()), (text, "vm=3"));
+}
+
+/// What the server reads: the files of listed profiles, and the CMDBs that machines hold entries
+/// of, listed or not.
+#[test]
+fn the_files_to_read_follow_from_the_state_and_from_what_machines_hold() {
+    let names =
+        |hall: &Hall| hall.world.files().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let of_vm = ["state", "vm.specs", "vm.cmdb", "vm.configure"];
+    assert_eq!(names(&hall), of_vm);
+    let run = "run: [(name: \"x\", at: after_tree, chroot: true, script: \"x.sh\")],\n)";
+    let (start, _) = CONFIGURE.rsplit_once(')').unwrap();
+    hall.edit("vm.configure", &format!("{start}{run}"));
+    assert_eq!(names(&hall)[4..], ["x.sh"]);
+    hall.edit("vm.configure", CONFIGURE);
+    for number in [1, 2] {
+        hall.plan(&machine(&mac(number), "A1"));
+    }
+    assert_eq!(names(&hall), of_vm);
+    let ids = [hall.id("host03"), hall.id("host04")];
+    hall.edit("state", "[('hp', 1)]");
+    assert_eq!(names(&hall), ["state", "vm.cmdb", "hp.specs", "hp.cmdb", "hp.configure"]);
+    let forget = |hall: &mut Hall, id| hall.operate(|world, now| world.forget(id, now));
+    forget(&mut hall, &ids[0]);
+    assert_eq!(names(&hall)[1], "vm.cmdb", "one is held still");
+    hall.edit("state", "[");
+    assert_eq!(names(&hall), ["state", "vm.cmdb"]);
+    forget(&mut hall, &ids[1]);
+    assert_eq!(names(&hall), ["state"]);
 }

@@ -59,6 +59,29 @@ fn a_nic_that_was_not_found_for_a_while_is_still_the_machines() {
 }
 
 #[test]
+fn an_earlier_address_that_another_machine_shows_is_no_longer_remembered() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let (a, b, c) = (mac(1), mac(2), mac(3));
+    install(&mut hall, &machine_with(&[&a, &b, &c], "SERIAL-1", ""));
+    check_installed(&mut hall, &machine_with(&[&a], "SERIAL-1", ""), "host03");
+    install(&mut hall, &machine_with(&[&b], "SERIAL-2", ""));
+    let former: Vec<String> =
+        hall.record("host03").identity.former_macs.iter().map(ToString::to_string).collect();
+    assert_eq!(former, [c]);
+}
+
+#[test]
+fn a_number_that_could_not_be_read_this_time_is_still_the_machines() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    install(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid));
+    check_installed(&mut hall, &machine_with(&[&mac(1)], "", ""), "host03");
+    let identity = hall.record("host03").identity;
+    assert_eq!(identity.serial.as_deref(), Some("serial-1"));
+    assert_eq!(identity.uuid.as_deref(), Some(uuid));
+}
+
+#[test]
 fn addresses_of_earlier_are_remembered_up_to_a_limit() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let stays = mac(0);
@@ -127,7 +150,8 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
     hall.commit(decision);
     assert_eq!((hall.phase("host04"), hall.counts().as_str()), (Phase::Leased, "vm=7"));
     let (old, new) = (hall.id("host03"), hall.id("host04"));
-    assert!(warning.contains("`edeploy-server rebind host03`"), "{warning}");
+    let advice = "with another board: `edeploy-server rebind host03` before it is installed";
+    assert!(warning.ends_with(advice), "{warning}");
     let rebound = hall.world.rebind(&old, hall.now);
     let told = matches!(&rebound.answer, Answer::Done(told) if told.contains("host04"));
     assert!(told, "{:?}", rebound.answer);
@@ -136,6 +160,31 @@ fn a_swapped_board_is_a_new_machine_with_a_warning_and_rebind_joins_them() {
     assert!(hall.world.census.get(&new).is_none());
     assert_eq!((hall.world.census.len(), hall.counts().as_str()), (1, "vm=8"));
     assert!(!hall.text("vm.cmdb").contains(&mac(2)), "the entry it had taken is free again");
+}
+
+#[test]
+fn a_new_machine_that_resembles_others_is_told_of() {
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let warning = |hall: &mut Hall, facts: &specs::facts::Facts| {
+        let fresh = hall.fresh();
+        let decision = hall.world.upload(facts, hall.now, &fresh);
+        let warning = decision.warnings.first().cloned().unwrap_or_default();
+        hall.commit(decision);
+        warning
+    };
+    assert_eq!(warning(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid)), "");
+    let told = warning(&mut hall, &machine_with(&[&mac(2)], "", uuid));
+    assert!(told.contains("has the UUID of host03 and none of its MAC addresses"), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(3)], "SERIAL-1", ""));
+    assert!(told.contains("has the serial `serial-1` of host03 and none"), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(4)], "SERIAL-1", ""));
+    assert!(told.contains("has the serial `serial-1` of host03 and others and none"), "{told}");
+    let id = hall.id(&mac(4));
+    let advice = format!("`edeploy-server forget {id}`, then `edeploy-server rebind host03`");
+    assert!(told.ends_with(&advice), "{told}");
+    let told = warning(&mut hall, &machine_with(&[&mac(5)], "SERIAL-9", uuid));
+    assert!(told.contains("has the UUID of host04 and others"), "{told}");
 }
 
 #[test]
@@ -184,6 +233,25 @@ fn rebind_takes_no_machine_away_from_its_own_record() {
 }
 
 #[test]
+fn numbers_tell_machines_apart_when_they_could() {
+    for (text, expected) in [
+        ("ab1", Some("ab1")),
+        (" AAB ", Some("aab")),
+        ("ab", None),
+        ("", None),
+        ("aaa", None),
+        ("0-0-0.0", None),
+        ("To Be Filled By O.E.M.", None),
+        ("0123456789", None),
+        ("01234567890", Some("01234567890")),
+    ] {
+        let identity = Identity::of(&machine_with(&[], text, text));
+        assert_eq!(identity.serial.as_deref(), expected, "{text}");
+        assert_eq!(identity.uuid.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
 fn serials_that_say_nothing_neither_confirm_nor_contradict() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let junk = ["", "0123456789", "To be filled by O.E.M.", "00000000", "0000-0000", "N/A", "."];
@@ -211,16 +279,92 @@ fn a_machine_without_an_address_is_told_by_serial_or_not_at_all() {
 }
 
 #[test]
+fn a_machine_is_found_by_whatever_an_operator_calls_it() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let uuid = "44454C4C-4B00-1039-8050-B9C04F573032";
+    install(&mut hall, &machine_with(&[&mac(1), &mac(7)], "SERIAL-1", uuid));
+    check_installed(&mut hall, &machine_with(&[&mac(1)], "SERIAL-1", uuid), "host03");
+    install(&mut hall, &machine_with(&[&mac(2)], "SERIAL-2", ""));
+    let id = hall.id("host03");
+    for text in [
+        "host03",
+        " host03\n",
+        id.as_str(),
+        "serial-1",
+        "SERIAL-1",
+        uuid,
+        "52:54:00:00:00:01",
+        "52-54-00-00-00-01",
+        "52-54-00-00-00-07",
+    ] {
+        let found: Vec<String> =
+            hall.world.census.find(text).iter().map(|record| record.id.to_string()).collect();
+        assert_eq!(found, [id.as_str()], "{text}");
+    }
+    for text in ["", "host05", "HOST03", "SERIAL", "52:54:00:00:00:03"] {
+        assert_eq!(hall.world.census.find(text).len(), 0, "{text}");
+    }
+}
+
+#[test]
+fn evidence_that_speaks_for_several_decides_for_none() {
+    // Two records wait, and the machine has an address of both.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for number in [1, 2] {
+        install(&mut hall, &machine(&mac(number), ""));
+        let id = hall.id(&mac(number));
+        hall.operate(|world, now| world.rebind(&id, now));
+    }
+    let both = machine_with(&[&mac(1), &mac(2)], "", "");
+    check_twin(&mut hall, &both, "several machines wait for `rebind`, and it resembles all");
+    // Two had the addresses earlier.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for number in [1, 2] {
+        install(&mut hall, &machine_with(&[&mac(number), &mac(number + 10)], "", ""));
+        hall.upload(&machine(&mac(number), ""));
+    }
+    let both = machine_with(&[&mac(11), &mac(12)], "", "");
+    check_twin(&mut hall, &both, "its MAC addresses are those that several had earlier");
+    check_installed(&mut hall, &machine(&mac(11), ""), "host03");
+    // Without any address, serial and UUID of two.
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(4)')]");
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    install(&mut hall, &machine_with(&[], "SERIAL-1", ""));
+    install(&mut hall, &machine_with(&[], "", uuid));
+    let both = machine_with(&[], "SERIAL-1", uuid);
+    check_twin(&mut hall, &both, "serial or UUID are those of several");
+}
+
+/// Names of records come from names of facts, which machines can share.
+#[test]
+fn records_that_would_be_called_the_same_are_numbered() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    for (number, end) in [(1, "00-09"), (2, "00-09.2"), (3, "00-09.3")] {
+        let mut facts = machine_with(&[&mac(9), &mac(number)], "", "");
+        facts.push("network", "eth0", "permanent", "no");
+        facts.push("network", "eth1", "permanent", "yes");
+        hall.upload(&facts);
+        let id = hall.id(&mac(number));
+        assert!(id.as_str().ends_with(end), "{id}");
+    }
+}
+
+#[test]
 fn only_burnt_in_addresses_tell_machines_apart() {
     let mut hall = Hall::of_vms("[('vm', '*')]");
     let bonded = |own: &str| {
         let mut facts = machine_with(&[own, &mac(9)], "", "");
         facts.push("network", "eth0", "permanent", "yes");
         facts.push("network", "eth1", "permanent", "no");
+        // Addresses of anything else are no addresses of NICs.
+        facts.push("bluetooth", "hci0", "serial", "52:54:00:00:99:99");
+        facts.push("network", "eth0", "gateway", "52:54:00:00:88:88");
         facts
     };
     assert_eq!(hall.plan(&bonded(&mac(1))).0.hostname, "host03");
     assert_eq!(hall.plan(&bonded(&mac(2))).0.hostname, "host04");
+    assert_eq!(bonded(&mac(1)).macs().len(), 2);
 }
 
 #[test]

@@ -25,6 +25,7 @@ enum Step {
     Release(usize),
     Forget(usize),
     Wait(Seconds),
+    Save,
     Restart,
 }
 
@@ -41,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => machine.clone().prop_map(Step::Release),
         1 => machine.prop_map(Step::Forget),
         2 => (1..=LEASE).prop_map(Step::Wait),
+        1 => Just(Step::Save),
         1 => Just(Step::Restart),
     ]
 }
@@ -225,6 +227,7 @@ impl Walk {
                 }
                 self.hall.expire();
             }
+            Step::Save => self.save(),
             Step::Restart => self.restart(),
         }
     }
@@ -258,6 +261,16 @@ impl Walk {
         let found = self.hall.world.census.find(&mac(number));
         if let Some(id) = found.first().map(|record| record.id.clone()) {
             self.hall.operate(|world, now| act(world, &id, now));
+        }
+    }
+
+    /// The server brings its files up to date, which says the same in another way.
+    fn save(&mut self) {
+        for name in ["state", "vm.cmdb"] {
+            let text = self.hall.text(name);
+            assert_eq!(*self.hall.world.fold(&file(name)).unwrap(), text);
+            self.hall.world.written(&file(name), &text);
+            assert_eq!(self.hall.text(name), text);
         }
     }
 

@@ -4,7 +4,7 @@ use specs::fleet::Change;
 use specs::secret::{REDACTED, is_secret_key, redacted_record, redacted_text};
 use specs::value::Value;
 
-use crate::hall::{CONFIGURE_BY_MAC, Hall, mac, machine};
+use crate::hall::{CONFIGURE_BY_MAC, Hall, mac, machine, name};
 
 #[test]
 fn keys_named_like_secrets_are() {
@@ -44,7 +44,31 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
     assert_eq!(stored.as_deref(), Some(REDACTED));
     let shown = format!("{:?}", redacted_record(&hall.record("host03")));
     assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
+    let holding = redacted_record(&hall.record("host03")).assignment.unwrap().entry.unwrap();
+    for entry in [holding.before, holding.after] {
+        assert_eq!(entry.get("hostname"), Some(&Value::from("host03")));
+        assert_eq!(entry.get("key"), Some(&Value::from(REDACTED)));
+    }
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
+}
+
+#[test]
+fn lists_hold_secrets_and_so_does_what_an_operator_said() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.cmdb", "[{'hostname': 'host03', 'tokens': ['one11', '', None, ['two22', 3]]}]");
+    let facts = machine(&mac(1), "A1");
+    let (plan, _) = hall.plan(&facts);
+    assert_eq!(plan.secrets, ["3", "one11", "two22"]);
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
+    hall.refusal(&facts);
+    let id = hall.id(&mac(1));
+    let said = [("disk", "vda"), ("ipmi-pass", "hunter22")];
+    let said = said.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    hall.operate(|world, now| world.assign(&id, &name("vm"), said.into(), now));
+    let shown = redacted_record(&hall.record(&mac(1))).pin.unwrap().variables;
+    assert_eq!(shown["ipmi-pass"], Value::from(REDACTED));
+    assert_eq!(shown["disk"], Value::from("vda"));
 }
 
 /// A variable that is bound to a secret is one, whatever its name: in the plan's list, in the
@@ -113,5 +137,9 @@ fn refusals_tell_no_value_of_a_secret_fact() {
         assert!(!everything.contains("hunter22"), "{everything}");
         let sentences = format!("{} {} {:?}", told.brief, told.reason, told.advice);
         assert!(!sentences.contains("swordfish"), "{sentences}");
+        // What is no secret is told: any value would do, or only one that is bound.
+        let advice = told.advice.as_deref().unwrap();
+        assert!(spec.contains('$') || advice.contains("regexp()"), "{advice}");
+        assert!(!spec.contains("'wan'") || sentences.contains("\"$pw\""), "{sentences}");
     }
 }

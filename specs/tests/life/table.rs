@@ -1,12 +1,13 @@
 //! The table of design 5a, row by row, and what an upload must not do.
 
-use specs::fleet::Answer;
+use specs::fleet::{Answer, Change};
 use specs::machine::Phase;
+use specs::units::Name;
 use specs::value::{Value, Variables};
 
 use crate::hall::{
-    CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, LEASE, SPECS, destructive, failed, harmless,
-    installed, mac, machine, name,
+    CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, SPECS, destructive, failed, harmless, installed, mac,
+    machine, name,
 };
 
 #[test]
@@ -31,6 +32,28 @@ fn a_profile_that_fits_is_leased_and_stored_as_in_the_readme() {
 }
 
 #[test]
+fn an_entry_is_written_in_the_column_it_stood_in() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    for (before, after) in [
+        ("[\n    {'hostname': 'a'},\n]", "[\n    {'disk': 'vda',\n     'eth': 'eth0',"),
+        ("[{'hostname': 'b'}]", "[{'disk': 'vda',\n  'eth': 'eth0',"),
+        ("# é\n[\n{'hostname': 'c'}]", "# é\n[\n{'disk': 'vda',\n 'eth': 'eth0',"),
+        (
+            "[{'hostname': 'é', 'used': 1}, {'hostname': 'd'}]",
+            "[{'hostname': 'é', 'used': 1}, {'disk': 'vda',\n                                'eth': 'eth0',",
+        ),
+        ("generate({'hostname': 'h1-2'})", "[\n {'disk': 'vda',\n  'eth': 'eth0',"),
+    ] {
+        hall.edit("vm.cmdb", before);
+        let (plan, _) = hall.plan(&machine(&mac(1), "A1"));
+        let text = hall.text("vm.cmdb");
+        assert!(text.starts_with(after), "{}:\n{text}", plan.hostname);
+        let id = hall.id(&mac(1));
+        hall.operate(|world, now| world.forget(&id, now));
+    }
+}
+
+#[test]
 fn an_upload_repeated_gives_the_same_plan_and_takes_nothing() {
     let mut hall = Hall::of_vms("[('vm', 4)]");
     let facts = machine(&mac(1), "A1");
@@ -42,6 +65,10 @@ fn an_upload_repeated_gives_the_same_plan_and_takes_nothing() {
     let (plan, ticket) = hall.plan(&facts);
     assert_eq!(plan, first.0, "a reset in the middle: the plan is the same");
     assert_ne!(ticket, first.1, "and the events of the first run are over");
+    hall.report(&ticket, &[harmless()]);
+    let (plan, later) = hall.plan(&facts);
+    assert_eq!(plan, first.0);
+    assert_ne!(later, ticket, "a reset before anything was destroyed");
     assert_eq!(hall.counts(), "vm=3");
     assert!(hall.journal[written..].iter().all(|change| !format!("{change:?}").contains("Count")));
     assert!(matches!(hall.report(&first.1, &[installed()]), Answer::Refused(_)));
@@ -53,7 +80,10 @@ fn a_repeated_upload_of_a_leased_machine_stays_within_its_second_free_of_writes(
     let facts = machine(&mac(1), "A1");
     hall.plan(&facts);
     let fresh = hall.fresh();
-    assert_eq!(hall.world.upload(&facts, hall.now, &fresh).changes, []);
+    let again = hall.world.upload(&facts, hall.now, &fresh);
+    assert_eq!((again.changes, again.durable), (vec![], false));
+    let first = hall.world.upload(&machine(&mac(2), "A2"), hall.now, &fresh);
+    assert!(first.durable, "an entry is taken before the answer leaves");
 }
 
 #[test]
@@ -82,6 +112,25 @@ fn an_installed_machine_boots_its_disk_until_it_is_armed_once() {
     assert!(matches!(hall.upload(&facts), Answer::Installed { .. }), "once");
 }
 
+/// A machine boots from where its boot loader was put, whatever the order of the disks.
+#[test]
+fn an_installed_machine_is_told_the_disk_of_its_boot_loader() {
+    let data = r#"(device: "/dev/vdb", table: gpt, partitions: [
+        (label: "data", size: "rest", use: filesystem(type: ext4, mount: "/srv")),
+    ]),"#;
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.configure", &CONFIGURE.replace("disks: [", &format!("disks: [{data}")));
+    let mut facts = machine(&mac(1), "A1");
+    facts.push("disk", "vdb", "bytes", 10_737_418_240);
+    let (plan, ticket) = hall.plan(&facts);
+    assert_eq!(plan.disks[0].path, "/dev/vdb");
+    hall.report(&ticket, &[destructive(), installed()]);
+    match hall.upload(&facts) {
+        Answer::Installed { disk, .. } => assert_eq!(disk, "/dev/vda"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_failure_gives_the_count_back_and_the_entry_while_nothing_was_destroyed() {
     for (events, entry_is_free) in
@@ -106,64 +155,6 @@ fn an_entry_given_back_goes_to_whoever_comes_first() {
     hall.report(&ticket, &[failed()]);
     assert_eq!(hall.plan(&other).0.hostname, "host03");
     assert_eq!(hall.plan(&facts).0.hostname, "host04");
-}
-
-#[test]
-fn silence_is_a_failure_and_a_sign_of_life_undoes_it() {
-    let mut hall = Hall::of_vms("[('vm', 1)]");
-    let facts = machine(&mac(1), "A1");
-    let (_, ticket) = hall.plan(&facts);
-    hall.now += LEASE - 1;
-    hall.report(&ticket, &[destructive()]);
-    hall.now += LEASE;
-    hall.expire();
-    assert_eq!(hall.phase("host03"), Phase::Installing, "not before the lease is over");
-    hall.now += 1;
-    hall.expire();
-    assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Failed, "vm=1"));
-    hall.report(&ticket, &[installed()]);
-    assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installed, "vm=0"));
-}
-
-#[test]
-fn a_machine_that_lost_its_entry_by_silence_is_told_to_stop() {
-    let mut hall = Hall::of_vms("[('vm', 1)]");
-    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
-    hall.now += LEASE + 1;
-    hall.expire();
-    assert_eq!(hall.text("vm.cmdb"), CMDB);
-    match hall.report(&ticket, &[destructive()]) {
-        Answer::Refused(refused) => {
-            assert_eq!(refused.status, 409);
-            assert!(refused.reason.contains("write nothing"), "{}", refused.reason);
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_failure_report_needs_the_ticket_and_the_profile_and_never_matches() {
-    for (state, after_failure) in [("[('vm', 4)]", "vm=4"), ("[('vm', '*')]", "vm=*")] {
-        let mut hall = Hall::of_vms(state);
-        let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
-        let counts = hall.counts();
-        let stranger = hall.fresh().ticket;
-        for (ticket, profile) in [(&stranger, "vm"), (&ticket, "hp")] {
-            match hall.operate(|world, now| world.failure(ticket, profile, now)) {
-                Answer::Refused(refused) => assert_eq!(refused.status, 409),
-                other => panic!("{other:?}"),
-            }
-            assert_eq!((hall.counts(), hall.phase(&mac(1))), (counts.clone(), Phase::Leased));
-        }
-        for _ in 0..2 {
-            let answer = hall.operate(|world, now| world.failure(&ticket, "vm", now));
-            assert!(matches!(answer, Answer::Recorded { .. }));
-            assert_eq!(
-                (hall.counts().as_str(), hall.phase(&mac(1))),
-                (after_failure, Phase::Failed)
-            );
-        }
-    }
 }
 
 #[test]
@@ -281,6 +272,9 @@ fn a_bound_machine_never_gets_another_role_silently() {
     facts.0.retain(|fact| fact.0 != "disk");
     let refused = hall.refusal(&facts);
     assert_eq!(refused.status, 422);
+    let why =
+        "which no longer fits: line 2, (\"disk\", \"$disk\", \"size\", \"gt(4)\"): nearest is";
+    assert!(refused.reason.contains(why), "{}", refused.reason);
     assert!(refused.reason.contains("edeploy-server release host03"), "{}", refused.reason);
     assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installing, "vm=3 spare=*"));
 }
@@ -312,6 +306,27 @@ fn cmdb_keys_choose_the_entry_and_its_holder_is_named() {
 }
 
 #[test]
+fn an_entry_that_is_held_must_be_for_the_keys_of_now() {
+    let specs = "[('system', 'product', 'name', '$$tag'), ('disk', '$disk', 'size', 'gt(4)')]";
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.edit("vm.specs", specs);
+    hall.edit("vm.cmdb", "[{'tag': 'Box', 'hostname': 'a'}, {'tag': 'Other', 'hostname': 'b'}]");
+    let mut facts = machine(&mac(1), "A1");
+    hall.plan(&facts);
+    for fact in facts.0.iter_mut().filter(|fact| fact.2 == "name") {
+        fact.3 = Value::from("Other");
+    }
+    let refused = hall.refusal(&facts);
+    let reason = "a holds entry 1 of vm.cmdb, which is not for tag=Other: `edeploy-server release a` \
+                  lets it choose again";
+    assert_eq!((refused.status, refused.reason.as_str()), (409, reason));
+    // Unless somebody says that it is.
+    let edited = hall.text("vm.cmdb").replace("'Box'", "'Other'");
+    assert_eq!(hall.edit("vm.cmdb", &edited), Vec::<String>::new());
+    assert_eq!(hall.plan(&facts).0.hostname, "a");
+}
+
+#[test]
 fn an_assignment_by_hand_chooses_profile_and_entry() {
     let mut hall = Hall::of_vms("[('spare', '*'), ('vm', 4)]");
     hall.edit("spare.specs", SPECS);
@@ -331,17 +346,28 @@ fn an_assignment_by_hand_chooses_profile_and_entry() {
     assert!(matches!(refused, Answer::Refused(refused) if refused.reason.contains("release")));
 }
 
+/// Facts lie in files that are called like the machine was at the time.
 #[test]
-fn events_are_taken_once_whatever_is_sent_again() {
-    let mut hall = Hall::of_vms("[('vm', 4)]");
-    let (_, ticket) = hall.plan(&machine(&mac(1), "A1"));
-    let events = [harmless(), destructive(), failed()];
-    for _ in 0..3 {
-        let decision = hall.world.events(&ticket, 0, &events, hall.now);
-        assert!(matches!(hall.commit(decision), Answer::Recorded { next: 3, .. }));
-        assert_eq!(hall.counts(), "vm=4");
-    }
-    let record = hall.record("host03");
-    let lines = record.history.iter().filter(|it| it.text.contains("failed"));
-    assert_eq!(lines.count(), 1);
+fn forgetting_a_machine_removes_its_facts_and_nobody_elses() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let forgotten = |hall: &Hall, id: &Name| -> Vec<String> {
+        let decision = hall.world.forget(id, hall.now);
+        let changes = decision.changes.into_iter().filter_map(|change| match change {
+            Change::Forget { facts, .. } => Some(facts),
+            _ => None,
+        });
+        changes.flatten().map(|name| name.to_string()).collect()
+    };
+    hall.plan(&machine(&mac(1), "SERIAL1"));
+    let first = hall.id("host03");
+    assert_eq!(forgotten(&hall, &first), ["Box-SERIAL1-52-54-00-00-00-01"]);
+    // It gets another board; the old one turns up again in a machine that is called the same.
+    hall.operate(|world, now| world.rebind(&first, now));
+    hall.plan(&machine(&mac(2), "SERIAL1"));
+    let both = ["Box-SERIAL1-52-54-00-00-00-01", "Box-SERIAL1-52-54-00-00-00-02"];
+    assert_eq!(forgotten(&hall, &first), both);
+    hall.plan(&machine(&mac(1), "SERIAL1"));
+    let second = hall.id(&mac(1));
+    assert_eq!(forgotten(&hall, &second), [second.as_str()]);
+    assert_eq!(forgotten(&hall, &first), both[1..]);
 }

@@ -8,7 +8,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Answer, Draft, No, Offer, Upload, World};
+use super::offer::{self, No, Offer};
+use super::{Answer, Draft, Upload, World};
 use crate::catalog;
 use crate::explain::{Mend, Mismatch, explain, mend};
 use crate::facts::Facts;
@@ -249,7 +250,7 @@ impl Trying<'_> {
             Some(earlier) if earlier.position == holding.position => Chosen::HeldBefore,
             _ if pin.is_some_and(|pin| !pin.variables.is_empty()) => Chosen::Assigned,
             _ => match keys.filter(|keys| !keys.is_empty()) {
-                Some(keys) => Chosen::Keys(super::listed(&keys, &offer.secret)),
+                Some(keys) => Chosen::Keys(offer::listed(&keys, &offer.secret)),
                 None if same_values => Chosen::SameValues,
                 None => Chosen::FirstFree,
             },

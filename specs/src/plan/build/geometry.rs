@@ -180,7 +180,16 @@ mod tests {
     fn sizes_have_units() {
         for (text, expected) in [
             ("512MiB", Some(Size::Absolute(Bytes(512 * MIB)))),
+            ("4KiB", Some(Size::Absolute(Bytes(4096)))),
+            ("3GiB", Some(Size::Absolute(Bytes(3 * GIB)))),
+            ("2TiB", Some(Size::Absolute(Bytes(2 << 40)))),
+            ("5kB", Some(Size::Absolute(Bytes(5000)))),
+            ("5KB", Some(Size::Absolute(Bytes(5000)))),
+            ("5MB", Some(Size::Absolute(Bytes(5_000_000)))),
             ("10GB", Some(Size::Absolute(Bytes(10_000_000_000)))),
+            ("2TB", Some(Size::Absolute(Bytes(2_000_000_000_000)))),
+            ("1%", Some(Size::Percent(1))),
+            ("99%", Some(Size::Percent(99))),
             ("20%", Some(Size::Percent(20))),
             ("rest", Some(Size::Rest)),
             ("100%", Some(Size::Rest)),

@@ -68,7 +68,16 @@ const ROOT: &str = r#"(label: "root", size: "rest", use: filesystem(type: ext4, 
 
 #[test]
 fn disks_that_are_not_exactly_one_are_refused() {
+    // Bays of a controller have sizes as well, and no names that the kernel gives.
+    let mut facts = sample_machine();
+    for name in ["1I:1:1", "sda{megaraid,0}", "0", "Logical"] {
+        facts.push("disk", name, "size", "10");
+    }
+    facts.push("memory", "bank", "size", "10");
+    facts.push("disk", "vdx", "model", "QEMU");
     let device = "/dev/{{ disk }}";
+    let error = plan_with(device, "/dev/vdz", &facts).unwrap_err().to_string();
+    assert!(error.ends_with("(disks of this machine: vda, vdb)"), "{error}");
     refused(
         device,
         "/dev/vdz",
@@ -106,6 +115,15 @@ fn a_disk_may_be_named_by_a_link_that_the_facts_know() {
     let plan = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-data", &facts).unwrap();
     assert_eq!(plan.disks[0].path, "/dev/vdb");
     assert_eq!(plan.disks[0].serial.as_deref(), Some("serial-of-vdb"));
+    // Only links of disks are looked at, and only what names a link.
+    facts.push("network", "eth0", "id", "virtio-data");
+    facts.push("disk", "vda", "model", "virtio-data");
+    let plan = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-data", &facts).unwrap();
+    assert_eq!(plan.disks[0].path, "/dev/vdb");
+    let error = plan_with("/dev/{{ disk }}", "/dev/disk/by-id/virtio-root", &facts).unwrap_err();
+    let known = vec!["vda".to_owned(), "vdb".to_owned()];
+    let device = "/dev/disk/by-id/virtio-root".to_owned();
+    assert_eq!(error.problem, Problem::UnknownDisk { device, known });
 }
 
 #[test]
@@ -121,6 +139,14 @@ fn sizes_and_file_systems_that_cannot_be_are_refused() {
     refused("ext4", "vfat", "the root file system must be ext4, xfs or btrfs");
     refused("mount: \"/\"", "mount: \"/proc\"", "`/proc` cannot be a mount point");
     refused("label: \"root\"", "label: \"a name, with more\"", "is not a label here");
+    for bad in ["_root", "a b", "é", "", "seventeen-letters"] {
+        let label = format!("label: \"{bad}\"");
+        refused("label: \"root\"", &label, "is not a label here");
+    }
+    for good in ["0.root_+-x", "sixteen--letters"] {
+        let label = format!("label: \"{good}\"");
+        plan_with("label: \"root\"", &label, &sample_machine()).unwrap();
+    }
     refused(ROOT, &ROOT.repeat(2), "only one partition of a disk can have the rest");
     let twice = format!("{}{ROOT}", ROOT.replace("rest", "1GiB"));
     refused(ROOT, &twice, "two file systems are mounted at `/`");
@@ -130,6 +156,26 @@ fn sizes_and_file_systems_that_cannot_be_are_refused() {
         "mount: \"/\", mount_options: [\"a b\"]",
         "`a b` is not a mount option",
     );
+}
+
+/// FAT32 has a least number of clusters, of a sector each.
+#[test]
+fn what_a_file_system_needs_depends_on_the_sectors() {
+    let esp = |size: &str, sector: u32| {
+        let machine = machine("uefi", &[("vda", 10 * GIB, sector)]);
+        let both = format!("(size: \"{size}\", use: esp),{ROOT}");
+        plan_with(ROOT, &both, &machine).map(drop).map_err(|error| error.to_string())
+    };
+    for (sector, least) in [(512, 34), (4096, 260)] {
+        assert_eq!(esp(&format!("{least}MiB"), sector), Ok(()));
+        let error = esp(&format!("{}MiB", least - 1), sector).unwrap_err();
+        assert!(error.contains(&format!("need at least {least} MiB")), "{error}");
+    }
+    for (kind, least) in [("ext4", 8), ("xfs", 300), ("btrfs", 128)] {
+        let root = |mib: u32| ROOT.replace("rest", &format!("{mib}MiB")).replace("ext4", kind);
+        plan_with(ROOT, &root(least), &sample_machine()).unwrap();
+        refused(ROOT, &root(least - 1), &format!("need at least {least} MiB"));
+    }
 }
 
 #[test]
@@ -190,11 +236,43 @@ fn names_addresses_and_arguments_are_checked() {
         "\"eth9\"",
         "the facts hold no MAC address of `eth9`",
     );
+    let interface = |name: &str, mac: &str| {
+        format!("(name: \"{name}\", mac: \"{mac}\", address: dhcp), (name: \"{{{{ eth }}}}\"")
+    };
+    let mut facts = sample_machine();
+    facts.push("network", "eth1", "serial", "52:54:00:00:00:02");
+    for (name, mac, twice) in [
+        ("eth0", "52:54:00:00:00:02", Some("eth0")),
+        ("eth1", "52:54:00:00:00:01", Some("52:54:00:00:00:01")),
+        ("eth1", "52:54:00:00:00:02", None),
+    ] {
+        let plan = plan_with("(name: \"{{ eth }}\"", &interface(name, mac), &facts);
+        let expected = twice.map(|name| Problem::InterfaceTwice { name: name.to_owned() });
+        assert_eq!(plan.err().map(|error| error.problem), expected, "{name} {mac}");
+    }
+    // The kernel has room for 15 characters, and a file is called like it.
+    for bad in ["", "a-name-of-16-c-s", ".eth0", "eth/0", "eth 0", "é"] {
+        let name = format!("\"{bad}\"");
+        refused("\"{{ eth }}\"", &name, &format!("`{bad}` is not an interface name"));
+    }
+    for good in ["a-name-of-15-cs", "eth0.100", "e"] {
+        let name = format!("\"{good}\"");
+        plan_with("\"{{ eth }}\"", &name, &sample_machine()).unwrap();
+    }
     refused("\"10.0.2.253\"", "\"dns\"", "`dns` is not the address of a name server");
     refused("console=tty0", "a b", "`a b` cannot be a kernel argument");
     refused("console=tty0", "$(reboot)", "`$(reboot)` cannot be a kernel argument");
     refused("\"0644\"", "\"0648\"", "`0648` is not a mode");
     refused("/etc/motd.d/role", "/etc/../x", "cannot be the path of a file");
+    let twice = "/etc/a\", content: \"\"), (path: \"/etc/b\", content: \"\"), (path: \"/etc/";
+    refused("/etc/motd.d/role", &format!("{twice}a"), "/etc/a");
+    plan_with("/etc/motd.d/role", &format!("{twice}c"), &sample_machine()).unwrap();
+    for bad in ["44", "06440", "064a", ""] {
+        refused("\"0644\"", &format!("\"{bad}\""), &format!("`{bad}` is not a mode"));
+    }
+    refused("name: \"ssh server\"", "name: \" \"", "vm.configure:");
+    let run = "(name: \"ssh server\", at: after_tree, command: [\"true\"]), (name: \"ssh server\"";
+    refused("(name: \"ssh server\"", run, "ssh server");
     refused(
         "command: [\"systemctl\", \"enable\", \"ssh.service\"]",
         "command: []",
@@ -270,10 +348,13 @@ fn facts_of_the_original_plan_with_what_the_disk_has_for_certain() {
         plan.disks[0].size,
         crate::plan::DiskSize::AtLeast(crate::units::Bytes(10_000_000_000))
     );
-    facts.0.retain(|fact| fact.2 != "size");
-    facts.push("disk", "vda", "model", "QEMU");
-    let error = plan_of(VM, &facts, &variables()).unwrap_err();
-    assert_eq!(error.problem, Problem::DiskSize { disk: "/dev/vda".to_owned() });
+    for (key, value) in [("model", "QEMU"), ("size", "0"), ("bytes", "0"), ("size", "N/A")] {
+        facts.0.retain(|fact| fact.0 != "disk");
+        facts.push("disk", "vda", key, value);
+        let error = plan_of(VM, &facts, &variables()).unwrap_err();
+        let expected = Problem::DiskSize { disk: "/dev/vda".to_owned() };
+        assert_eq!(error.problem, expected, "{key} {value}");
+    }
 }
 
 #[test]
@@ -283,4 +364,15 @@ fn secrets_are_listed_and_hidden_from_the_description() {
     assert_eq!(plan.secrets, ["hunter2"]);
     let shown = plan.to_string();
     assert!(!shown.contains("hunter2") && shown.contains("********"), "{shown}");
+}
+
+#[test]
+fn what_destroys_the_data_of_a_disk_says_which() {
+    let plan = plan_of(VM, &sample_machine(), &variables()).unwrap();
+    let destroying: Vec<(&str, &str)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.id.as_str(), step.action.destroys()?)))
+        .collect();
+    assert_eq!(destroying, [("clear /dev/vda", "/dev/vda"), ("table /dev/vda", "/dev/vda")]);
 }

@@ -51,6 +51,14 @@ fn check(change: impl FnOnce(&mut Plan), expected: &str) {
     assert!(found.iter().any(|note| note.contains(expected)), "{expected}: {found:#?}");
 }
 
+/// Lints the good plan after a change that it bears.
+#[track_caller]
+fn fine(change: impl FnOnce(&mut Plan)) {
+    let mut plan = good();
+    change(&mut plan);
+    assert_eq!(lint(&plan), []);
+}
+
 /// The position of a step.
 fn find(plan: &Plan, id: &str) -> usize {
     plan.steps.iter().position(|step| step.id == id).unwrap_or_else(|| panic!("no step {id}"))
@@ -170,6 +178,51 @@ fn partitions_lie_within_the_disk_one_after_the_other() {
         },
         "an MBR holds four partitions",
     );
+}
+
+#[test]
+fn a_plan_may_go_to_the_limit() {
+    // A GPT keeps 33 sectors at the end of the disk.
+    let end = (10 << 30) / 512 - 33;
+    let reach = |plan: &mut Plan, end: u64| {
+        let last = &mut partitions(plan, "/dev/vdb")[1];
+        last.sectors = end - last.start;
+    };
+    fine(|plan| reach(plan, end));
+    check(|plan| reach(plan, end + 1), "partition 2 ends beyond /dev/vdb");
+    // An MBR keeps nothing.
+    let msdos = |plan: &mut Plan| {
+        let mut partitions = partitions(plan, "/dev/vdb").clone();
+        partitions[0].active = true;
+        partitions[1].sectors = 2048;
+        for _ in 0..2 {
+            let mut next = partitions[partitions.len() - 1].clone();
+            next.number += 1;
+            next.start += next.sectors;
+            partitions.push(next);
+        }
+        partitions.iter_mut().for_each(|partition| partition.id = None);
+        partitions[3].sectors = end + 33 - partitions[3].start;
+        let (disk, table) = ("/dev/vdb".to_owned(), Table::Msdos { id: 1 });
+        *action(plan, "table /dev/vdb") = Action::WriteTable { disk, table, partitions };
+    };
+    fine(msdos);
+    check(
+        |plan| {
+            msdos(plan);
+            partitions(plan, "/dev/vdb")[3].sectors += 1;
+        },
+        "partition 4 ends beyond /dev/vdb",
+    );
+    check(
+        |plan| partitions(plan, "/dev/vdb")[0].start = 2047,
+        "partition 1 begins within the first MiB",
+    );
+    fine(|plan| file(plan, "/etc/hosts").mode = 0o7777);
+    fine(|plan| file(plan, "/etc/secret").mode = 0o7770);
+    fine(|plan| file(plan, "/etc/default/grub.d/50-edeploy.cfg").mode = 0o600);
+    // Nothing is in everything, and gives nothing away.
+    fine(|plan| plan.secrets.push(String::new()));
 }
 
 #[test]
@@ -313,6 +366,18 @@ fn files_stay_inside_and_secrets_are_kept() {
         "warning: step `run x`: a secret among the arguments",
     );
     check(run(arguments(&[])), "there is no program to run");
+    fine(run(arguments(&["true"])));
+    fine(run(Command::Script { name: "x".to_owned(), content: "#!/bin/sh\n".to_owned() }));
+    // Only what runs in the tree has to wait for it.
+    for chroot in [true, false] {
+        let mut plan = good();
+        run(arguments(&["true"]))(&mut plan);
+        let position = find(&plan, "run x");
+        let command = arguments(&["true"]);
+        plan.steps[position].action = Action::Run { command, chroot, environment: BTreeMap::new() };
+        move_before(&mut plan, "run x", "tree");
+        assert_eq!(errors(&lint(&plan)).count(), usize::from(chroot));
+    }
     let script = Command::Script { name: "x".to_owned(), content: "echo".to_owned() };
     check(run(script), "a script without `#!`");
 }

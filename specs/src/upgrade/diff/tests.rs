@@ -86,6 +86,8 @@ fn the_new_version_wins_and_what_no_version_has_stays() {
         "~a -b ~c +d",
         "swap a, swap c, add d, remove b",
     );
+    // Gone here already.
+    check("a=1 b=1", "a=1", "a=1", "", "", "");
     // Edited here, deleted here, edited to what the new version has, put where one will be.
     check(
         "a=1 b=1 c=1 d=1",
@@ -104,7 +106,19 @@ fn the_new_version_wins_and_what_no_version_has_stays() {
 fn whole_folders_are_one_step_and_all_of_usr_is_one() {
     check("", "n/ n/a=1 n/b/ n/b/c=1", "", "", "+n +n/a +n/b +n/b/c", "add n");
     check("d/!755", "d/!700", "d/", "", "~d", "set d");
+    check("d/!755 d/a=1", "d/!700 d/a=1", "d/ d/a=1 d/mine=x", "", "~d", "set d");
+    check(
+        "d/!755 d/a=1 d/b=1",
+        "d/!700 d/b=1",
+        "d/ d/a=1 d/b=1",
+        "",
+        "~d -d/a",
+        "set d, remove d/a",
+    );
     check("f=1", "f/ f/a=1", "f=1", "", "~f +f/a", "swap f");
+    check("", "usr/ usr/a=1", "", "", "+usr +usr/a", "add usr");
+    check("usr/!755", "usr/!700", "usr/", "", "~usr", "swap usr");
+    check("usrx/", "usrx/ usrx/a=1", "usrx/", "", "+usrx/a", "add usrx/a");
     check("f/ f/a=1", "f=1", "f/ f/a=1 f/mine=x", "", "~f -f/a !-f/mine", "swap f");
     check(
         "usr/ usr/a=1 usr/b=1 etc/ etc/a=1 boot/",
@@ -149,8 +163,25 @@ fn what_must_not_be_is_refused_with_names() {
     assert!(text.contains("running kernel 6.1") && text.contains("`boot/vmlinuz-6.1`"), "{text}");
     let text = texts(&refused("lib->usr/lib usr/ usr/lib/", "lib/ usr/ usr/lib/", ""));
     assert!(text.contains("in the new version: `lib`"), "{text}");
+    let merged = "lib->usr/lib usr/ usr/lib/";
+    let text = texts(&refused(merged, "usr/ usr/lib/", ""));
+    assert!(text.contains("`lib`"), "{text}");
+    let on_disk = planned(merged, merged, "lib/ usr/ usr/lib/", &Rules::parse("/lib", ""));
+    assert!(texts(&on_disk.unwrap_err()).contains("`lib`"));
     let text = texts(&refused("f/ f/data=1", "f=1", "/f/data"));
     assert!(text.contains("`f` is no folder in the new version, but holds `f/data`"), "{text}");
+}
+
+#[test]
+fn a_kernel_that_is_built_anew_changes_like_any_other_file() {
+    let tree = |content: &str| {
+        format!(
+            "boot/ boot/vmlinuz-6.1={content} boot/vmlinuz-6.2=x usr/ usr/lib/ usr/lib/modules/ \
+             usr/lib/modules/6.1/ usr/lib/modules/6.2/"
+        )
+    };
+    let (from, to) = (tree("a"), tree("b"));
+    check(&from, &to, &from, "", "~boot/vmlinuz-6.1", "swap boot/vmlinuz-6.1");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Matching against brute force on small random lists, and planted instances that explode a
 //! search without pruning. Work is limited in steps, so that a busy machine fails no test; a
-//! million steps are some milliseconds.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! million steps are some milliseconds. The limits lie a third or so above what is needed.
 
+mod brute_force;
+
+use brute_force::{by_brute_force, satisfies};
 use proptest::prelude::*;
 use specs::facts::{Fact, Facts};
-use specs::lang::{Spec, Test, Truth, Unit};
+use specs::lang::Spec;
 use specs::literal::{Literal, Style};
 use specs::matching::{Match, Matcher, NoMatch, find};
 use specs::value::Value;
@@ -27,42 +29,6 @@ fn facts(rows: &[Columns]) -> Facts {
 
 fn columns(a: &str, b: &str, c: &str, d: &str) -> Columns {
     [a, b, c, d].map(str::to_owned)
-}
-
-/// Whether this assignment satisfies the spec, from the definition.
-fn satisfies(spec: &Spec, facts: &Facts, lines: &[usize]) -> bool {
-    let mut bound = std::collections::BTreeMap::new();
-    let distinct = (0..lines.len()).all(|i| !lines[..i].contains(&lines[i]));
-    distinct
-        && spec.lines.iter().zip(lines).all(|(line, &fact)| {
-            let fact = &facts.0[fact];
-            let texts = [fact.0.clone(), fact.1.clone(), fact.2.clone(), fact.3.as_text()];
-            line.columns.iter().zip(&texts).enumerate().all(|(position, (column, text))| {
-                let unit = Unit::of_fact(&texts[0], &texts[1], &texts[2]).filter(|_| position == 3);
-                let holds = match &column.test {
-                    None => true,
-                    Some(Test::Literal(value)) => value.as_text() == *text,
-                    Some(Test::Function(function)) => function.of(text, unit) == Truth::Yes,
-                };
-                let same = column.variable.as_ref().is_none_or(|variable| {
-                    bound.entry(variable.name.clone()).or_insert_with(|| text.clone()) == text
-                });
-                holds && same
-            })
-        })
-}
-
-/// The first assignment in list order, by trying all.
-fn by_brute_force(spec: &Spec, facts: &Facts) -> Option<Vec<usize>> {
-    let (lines, count) = (spec.lines.len(), facts.0.len());
-    let all = count.pow(u32::try_from(lines).unwrap());
-    (0..all)
-        .map(|number| {
-            let digit =
-                |line: usize| number / count.pow(u32::try_from(lines - 1 - line).unwrap()) % count;
-            (0..lines).map(digit).collect::<Vec<usize>>()
-        })
-        .find(|lines| satisfies(spec, facts, lines))
 }
 
 fn word() -> impl Strategy<Value = String> {
@@ -160,15 +126,16 @@ fn reversed(n: usize) -> (Vec<Columns>, Vec<Columns>) {
 fn disks_and_nics_that_pair_off_only_in_reverse_order() {
     for n in 1..=12 {
         let (lines, mut rows) = reversed(n);
-        let found = planted(&lines, &rows, 1_000_000).expect("there is one assignment");
+        let (cubic, square) = ((100 * n * n * n + 300) as u64, (5 * n * n + 10) as u64);
+        let found = planted(&lines, &rows, cubic).expect("there is one assignment");
         assert_eq!(found.variables["d0"], Value::from(format!("sd{}", n - 1)));
         // The last pair is taken away, or made one that is there already.
         let mut without = rows.clone();
         without.remove(3 * n - 1);
-        assert_eq!(planted(&lines, &without, 1_000_000), None);
+        assert_eq!(planted(&lines, &without, square), None);
         rows[3 * n - 1] = columns("pair", "sd0", "eth0", "p");
         if n > 1 {
-            assert_eq!(planted(&lines, &rows, 1_000_000), None);
+            assert_eq!(planted(&lines, &rows, square), None);
         }
     }
 }
@@ -177,6 +144,7 @@ fn disks_and_nics_that_pair_off_only_in_reverse_order() {
 fn equal_lines_with_one_fact_too_few_are_refuted() {
     // Every disk has the size, one has no slot: no two lines are different, all are permuted.
     for n in 2..=12 {
+        let (cubic, square) = ((25 * n * n * n + 300) as u64, (10 * n * n) as u64);
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
         for i in 0..n {
             lines.push(columns("disk", &format!("$d{i}"), "size", "1000"));
@@ -186,9 +154,9 @@ fn equal_lines_with_one_fact_too_few_are_refuted() {
             let holder = if i == n - 1 { 0 } else { i };
             rows.push(columns("disk", &format!("sd{holder}"), "slot", &i.to_string()));
         }
-        assert_eq!(planted(&lines, &rows, 2_000_000), None, "{n}");
+        assert_eq!(planted(&lines, &rows, square), None, "{n}");
         rows.push(columns("disk", &format!("sd{}", n - 1), "slot", "x"));
-        assert!(planted(&lines, &rows, 2_000_000).is_some(), "{n}");
+        assert!(planted(&lines, &rows, cubic).is_some(), "{n}");
     }
 }
 
@@ -214,10 +182,10 @@ fn ring(closed: bool) -> (Vec<Columns>, Vec<Columns>) {
 #[test]
 fn six_variables_over_two_hundred_candidates() {
     let (lines, rows) = ring(true);
-    let found = planted(&lines, &rows, 10_000_000).expect("the last of each closes the ring");
+    let found = planted(&lines, &rows, 550_000).expect("the last of each closes the ring");
     assert!(found.variables.values().all(|value| *value == Value::from("last")));
     let (lines, rows) = ring(false);
-    assert_eq!(planted(&lines, &rows, 10_000_000), None);
+    assert_eq!(planted(&lines, &rows, 280_000), None);
 }
 
 #[test]
@@ -233,11 +201,11 @@ fn six_disks_of_two_hundred_that_only_the_last_line_tells_apart() {
         rows.push(columns("disk", &format!("d{k}"), "size", &size.to_string()));
         rows.push(columns("disk", &format!("d{k}"), "slot", "9"));
     }
-    let found = planted(&lines, &rows, 20_000_000).expect("the last group has six");
+    let found = planted(&lines, &rows, 1_300_000).expect("the last group has six");
     assert_eq!(found.variables["size"], Value::from("999"));
     assert_eq!(found.variables["d0"], Value::from("d194"));
     rows.truncate(rows.len() - 2);
-    assert_eq!(planted(&lines, &rows, 20_000_000), None);
+    assert_eq!(planted(&lines, &rows, 650_000), None);
 }
 
 #[test]
@@ -260,5 +228,23 @@ fn a_group_that_cannot_match_is_not_tried_once_for_each_match_of_the_others() {
     for k in 0..300 {
         rows.push(columns("disk", &format!("d{k}"), "size", "5"));
     }
-    assert_eq!(planted(&lines, &rows, 1_000_000), None);
+    assert_eq!(planted(&lines, &rows, 1_500), None);
+    // Twelve pairs that can be had either way beside four that three colours cannot tell apart:
+    // the pairs have fewer candidates and are decided first, in 4096 ways.
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for i in 0..12 {
+        for key in ["one", "other"] {
+            lines.push(columns(&format!("p{i}"), &format!("$p{i}"), key, "1"));
+            rows.push(columns(&format!("p{i}"), "left", key, "1"));
+            rows.push(columns(&format!("p{i}"), "right", key, "1"));
+        }
+    }
+    for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+        let edge = format!("e{one}{other}");
+        lines.push(columns(&edge, &format!("$c{one}"), "k", &format!("$c{other}")));
+        for (a, b) in [("r", "g"), ("r", "b"), ("g", "r"), ("g", "b"), ("b", "r"), ("b", "g")] {
+            rows.push(columns(&edge, a, "k", b));
+        }
+    }
+    assert_eq!(planted(&lines, &rows, 1_600), None);
 }
