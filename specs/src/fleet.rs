@@ -12,6 +12,7 @@
 mod census;
 pub mod change;
 mod draft;
+pub mod edit;
 mod entries;
 mod marks;
 mod operate;
