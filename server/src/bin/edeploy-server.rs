@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
-use server::admin::{commands, explain, import, machines, match_cmd, verify_cmdb};
+use server::admin::{commands, edit, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use specs::units::Name;
@@ -142,6 +142,18 @@ enum Command {
     Sync {
         #[command(flatten)]
         deployment: Deployment,
+    },
+    /// Edit a file of the configuration: checked before it is in force, while machines are answered
+    ///
+    /// Opens a copy in $VISUAL, $EDITOR or the system's editor. What the server writes meanwhile (a
+    /// mark `used`, a count) is kept; an edit of the very same entry is refused. The copy of an edit
+    /// that is not in force is kept and named; the exit code is 1 then.
+    #[command(after_help = "Example:\n  edeploy-server edit vm.cmdb")]
+    Edit {
+        #[command(flatten)]
+        deployment: Deployment,
+        /// state, vm.specs, vm.cmdb, vm.configure, a script; or the path of such a file
+        file: String,
     },
     /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
     ///
@@ -344,6 +356,13 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Sync { deployment } => {
             open(&deployment)?.sync()?;
             Ok(Outcome::Done)
+        }
+        Command::Edit { deployment, file } => {
+            let application = Application::open(&deployment.config.config)?;
+            let target = edit::Target::find(&application, &deployment.section, &file)?;
+            let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+            let in_force = edit::edit(&target, is_terminal)?;
+            Ok(if in_force { Outcome::Done } else { Outcome::No })
         }
         Command::Metadata { from, to, role, install, metadata, write, json } => {
             let edge = Edge { from, to, role, install, metadata };

@@ -57,6 +57,15 @@ pub(super) struct Reread {
     pub(super) holds: u64,
 }
 
+/// What counts of a file.
+#[derive(Debug)]
+pub(super) struct Counting {
+    /// `None`: there is no file.
+    pub(super) bytes: Option<Vec<u8>>,
+    /// Digest of the text in CONFIGDIR, when STATEDIR may hold a copy.
+    digest: Option<String>,
+}
+
 /// One file as it was last looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Seen {
@@ -143,18 +152,7 @@ impl Sources {
         }
         let first_time = known.is_none();
         let was_broken = known.is_some_and(|seen| seen.broken);
-        let read = |path: &Path| {
-            absent_as_none(std::fs::read(path))
-                .map_err(|source| StoreError::Io { path: path.to_owned(), source })
-        };
-        let mut bytes = read(&configured)?;
-        let mut digest = None;
-        if configured != written {
-            digest = bytes.as_deref().map(text_digest);
-            if digest.is_some() && self.origins.get(&file.to_string()) == digest.as_ref() {
-                bytes = read(&written)?;
-            }
-        }
+        let Counting { bytes, digest } = self.read(file)?;
         let text = bytes.as_deref().map(text_digest);
         let mut seen = Seen {
             configured: configured_id,
@@ -193,6 +191,47 @@ impl Sources {
         }
         self.seen.insert(file.clone(), seen);
         Ok(holds)
+    }
+
+    /// What counts of a file, as it stands on disk: the copy in STATEDIR, as long as it was made
+    /// from what stands in CONFIGDIR.
+    pub(super) fn read(&self, file: &File) -> Result<Counting, StoreError> {
+        let read = |path: &Path| {
+            absent_as_none(std::fs::read(path))
+                .map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        };
+        let (configured, written) = (self.configured_path(file), self.written_path(file));
+        let mut bytes = read(&configured)?;
+        let mut digest = None;
+        if configured != written {
+            digest = bytes.as_deref().map(text_digest);
+            if digest.is_some() && self.origins.get(&file.to_string()) == digest.as_ref() {
+                bytes = read(&written)?;
+            }
+        }
+        Ok(Counting { bytes, digest })
+    }
+
+    /// Puts an admin's version of a file where it counts, and says where that is. CONFIGDIR stays
+    /// as it is while STATEDIR can hold a copy that counts instead.
+    pub(super) fn install(&mut self, file: &File, content: &[u8]) -> Result<PathBuf, StoreError> {
+        let Counting { digest, .. } = self.read(file)?;
+        let place = match &digest {
+            Some(_) => self.written_path(file),
+            None => self.configured_path(file),
+        };
+        // A link keeps leading to the file.
+        let path = std::fs::canonicalize(&place).unwrap_or(place);
+        let mut replacement = Replacement::default();
+        let replaced = replacement.write(&path, content).and_then(|()| replacement.commit());
+        replaced.map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        // After the copy: it must not count before it is the right one.
+        if let Some(digest) = digest {
+            self.origins.insert(file.to_string(), digest);
+            let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
+            self.new_origins()?.commit().map_err(failed)?;
+        }
+        Ok(path)
     }
 
     /// How much of the journal is in a file with this text. One that nobody wrote was made from
@@ -306,12 +345,16 @@ impl Sources {
         if !changed {
             return Ok(None);
         }
+        self.new_origins().map(Some)
+    }
+
+    fn new_origins(&self) -> Result<Replacement, StoreError> {
         let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
         let text =
             serde_json::to_vec_pretty(&self.origins).map_err(|error| failed(error.into()))?;
         let mut replacement = Replacement::default();
         replacement.write(&self.origins_path, &text).map_err(failed)?;
-        Ok(Some(replacement))
+        Ok(replacement)
     }
 
     /// Takes note that this process wrote a file.

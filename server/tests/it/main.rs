@@ -9,6 +9,7 @@
 mod check;
 mod crash;
 mod deployment;
+mod edit;
 mod edits;
 mod faults;
 mod order;
