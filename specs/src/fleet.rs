@@ -18,6 +18,7 @@ mod marks;
 mod operate;
 mod reconcile;
 mod report;
+mod retire;
 mod upload;
 mod world;
 
@@ -29,6 +30,7 @@ use crate::wire::ProfileRefusal;
 
 pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use retire::Keep;
 pub use upload::Untold;
 pub use upload::trial::{Chosen, Given, Outcome, Trial, Tried};
 pub use world::{File, Loaded, World};

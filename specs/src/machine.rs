@@ -215,6 +215,14 @@ impl Record {
         })
     }
 
+    /// Whether forgetting it takes nothing from it: no entry, no count, and nothing that an
+    /// operator decided for it.
+    pub fn holds_nothing(&self) -> bool {
+        let counted = self.assignment.as_ref().is_some_and(|assignment| assignment.counted);
+        let bound = self.is_bound() || self.bound_entry().is_some();
+        !(bound || counted || self.rebinding || self.pin.is_some())
+    }
+
     /// Enters a phase; the time of entry moves only when the phase changes.
     pub fn enter(&mut self, phase: Phase, now: Seconds) {
         if self.phase != phase {

@@ -11,5 +11,6 @@ mod hall;
 mod hand_edits;
 mod identity;
 mod model;
+mod retire;
 mod secrets;
 mod table;
