@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`settings`] (edeploy.conf), [`request`] and [`form`] (what arrives),
 //! [`handle`] (what becomes of it), [`store`] (how it is kept), [`http`], [`cgi`] and [`serve`]
-//! (the fronts), [`resident`] (who answers for CGI programs), [`memory`],
+//! (the fronts), [`resident`] (who answers for CGI programs), [`retention`], [`memory`],
 //! [`admin`] (what operators see). Decisions are made in `specs::fleet`, never here.
 
 pub mod admin;
@@ -22,6 +22,7 @@ mod rate;
 mod reply;
 pub mod request;
 pub mod resident;
+pub mod retention;
 pub mod serve;
 pub mod settings;
 pub mod store;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,9 +18,12 @@ use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
 use crate::memory;
 use crate::resident::Resident;
+use crate::retention;
 
 /// How often the readable files are looked after: they lag by a second at most.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
+/// How often it is looked for what is too old to be kept.
+const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 
 /// Serves until a signal ends it. `listen` overrides LISTEN of edeploy.conf.
 pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Result<()> {
@@ -56,11 +59,16 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
         let mut resident = None;
         // What starting took is given back as well.
         let mut was_busy = true;
+        let mut swept: Option<Instant> = None;
         while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
             let is_busy = syncing.stores_to_sync().iter().any(|store| store.is_behind());
             sync(&syncing);
             if was_busy && !is_busy {
                 memory::give_back();
+            }
+            if !is_busy && swept.is_none_or(|at| at.elapsed() >= SWEEP_PERIOD) {
+                sweep(&syncing);
+                swept = Some(Instant::now());
             }
             was_busy = is_busy;
             // A CGI program may be it already, for as long as others keep coming.
@@ -111,6 +119,17 @@ fn sync(application: &Application) {
     for store in application.stores_to_sync() {
         if let Err(failure) = store.sync_if_behind() {
             error!(error = chain(&failure), "the readable files could not be written");
+        }
+    }
+}
+
+/// Removes what is too old to be kept, and leaves a line about it in the log.
+fn sweep(application: &Application) {
+    for store in application.stores() {
+        let section = &store.section().name;
+        match retention::sweep(&store) {
+            Ok(removed) => removed.iter().for_each(|sentence| info!(section, "{sentence}")),
+            Err(failure) => error!(section, error = chain(&failure), "old ones stay"),
         }
     }
 }

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
 use server::admin::{commands, edit, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
+use server::retention;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
 use specs::units::Name;
 use tracing_subscriber::EnvFilter;
@@ -138,6 +139,10 @@ enum Command {
         values: Vec<String>,
     },
     /// Bring state, CMDBs, records and facts on disk up to date, now
+    ///
+    /// Also removes what LOGAGE, LOGCOUNT, RECORDAGE and RECORDCOUNT of edeploy.conf no longer keep,
+    /// and says what: `serve` does that every hour, CGI programs never. No record goes of a machine
+    /// that holds anything.
     #[command(after_help = "Example:\n  edeploy-server sync")]
     Sync {
         #[command(flatten)]
@@ -354,7 +359,11 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             change(&machine, commands::assignment(&profile, &values)?)
         }
         Command::Sync { deployment } => {
-            open(&deployment)?.sync()?;
+            let store = open(&deployment)?;
+            for sentence in retention::sweep(&store)? {
+                print(&sentence)?;
+            }
+            store.sync()?;
             Ok(Outcome::Done)
         }
         Command::Edit { deployment, file } => {

@@ -15,4 +15,5 @@ mod faults;
 mod order;
 mod processes;
 mod protocol;
+mod retention;
 mod scenarios;
