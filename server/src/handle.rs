@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use specs::facts::Facts;
-use specs::fleet::{Answer, Decision, Untold};
+use specs::fleet::{Answer, Complaint, Decision, Untold};
 use specs::units::{Mac, Token};
 use specs::wire::{EventBatch, PROTOCOL, field};
 use tracing::{error, info, warn};
@@ -236,12 +236,21 @@ impl Application {
         let ticket = ticket.map_err(|error| Refused::new(400, error.to_string()))?;
         let decided = match form.text(field::FAILURE)? {
             Some(profile) => {
-                // Without it, anyone could raise any count.
-                let ticket = ticket.ok_or_else(|| {
-                    Refused::new(400, "a report of a failure needs the `ticket` of its plan")
-                })?;
                 let profile = profile.to_owned();
-                store.transact(move |world, now, _| world.failure(&ticket, &profile, now))
+                match ticket {
+                    Some(ticket) => {
+                        store.transact(move |world, now, _| world.failure(&ticket, &profile, now))
+                    }
+                    None => {
+                        self.refuse_boot_loop(&store, &facts)?;
+                        let reason = form.text(field::REASON)?.map(str::to_owned);
+                        store.transact(move |world, now, _| {
+                            let reason = reason.as_deref();
+                            let failure = Complaint { profile: &profile, reason };
+                            world.complaint(&facts, &failure, now)
+                        })
+                    }
+                }
             }
             None => {
                 self.refuse_boot_loop(&store, &facts)?;

@@ -30,6 +30,7 @@ use crate::wire::ProfileRefusal;
 
 pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use report::Complaint;
 pub use retire::Keep;
 pub use upload::Untold;
 pub use upload::trial::{Chosen, Given, Outcome, Trial, Tried};

@@ -1,10 +1,13 @@
 //! A decision in the making: sees its own changes, so that two of them add up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Answer, Change, Decision, World};
+use super::{Answer, Change, Decision, World, facts_digest};
 use crate::cmdb::Entry;
-use crate::machine::{Record, Seconds};
+use crate::facts::Facts;
+use crate::machine::{Record, Seconds, system_name};
+use crate::secret;
 use crate::state::Count;
 use crate::units::Name;
 
@@ -30,6 +33,26 @@ impl<'a> Draft<'a> {
 
     pub(super) fn save(&mut self, record: Record) {
         self.push(Change::Record { record: Box::new(record) });
+    }
+
+    /// Writes a record, and the facts that its machine has just sent, where they differ from what is
+    /// stored.
+    pub(super) fn save_with_facts(&mut self, mut record: Record, facts: &Facts) {
+        let digest = facts_digest(facts);
+        if record.facts_digest != digest {
+            record.facts_digest = digest;
+            let name = system_name(facts);
+            record.facts_names.retain(|it| *it != name);
+            record.facts_names.push(name.clone());
+            self.push(Change::Facts {
+                machine: record.id.clone(),
+                name,
+                facts: Arc::new(secret::redacted_facts(facts)),
+            });
+        }
+        if self.world.census.get(&record.id).as_ref() != Some(&record) {
+            self.save(record);
+        }
     }
 
     /// The count of a profile as it would be now.

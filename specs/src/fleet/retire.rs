@@ -23,7 +23,7 @@ impl World {
         }
         let idle = self.census.records().filter(Record::holds_nothing);
         let mut idle: Vec<(Seconds, Name)> =
-            idle.map(|record| (record.heard.max(record.since), record.id)).collect();
+            idle.map(|record| (record.last_seen(), record.id)).collect();
         idle.sort_unstable();
         let too_many = keep.count.map_or(0, |count| idle.len().saturating_sub(count));
         let limit = keep.age.map_or(0, |age| now.saturating_sub(age));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::census::Who;
 use super::draft::Draft;
-use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
+use super::{Answer, Decision, Fresh, Refused, World};
 use crate::catalog::{self, Catalog, Loaded};
 use crate::cmdb::{Choice, Claimant, Entry};
 use crate::diagnostic::Diagnostic;
@@ -25,6 +25,10 @@ use crate::wire::ProfileRefusal;
 
 /// The variable that names the profile, as in the original. It is not stored in the entry.
 const PROFILE_VARIABLE: &str = "edeploy-profile";
+
+/// Why a machine without any number is refused.
+pub(super) const NOBODY: &str = "the facts hold no MAC address, serial number or UUID that tells \
+                                 this machine from others: nothing was given";
 
 /// Why a profile is not the machine's.
 #[derive(Debug)]
@@ -94,11 +98,7 @@ impl World {
         let macs = identity.macs.clone();
         let (record, displaced) = match self.census.identify(&identity) {
             Who::Nobody => {
-                return Err(Box::new(Decision::refused(
-                    422,
-                    "the facts hold no MAC address, serial number or UUID that tells this machine \
-                     from others: nothing was given",
-                )));
+                return Err(Box::new(Decision::refused(422, NOBODY)));
             }
             Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
             Who::New { resembles } => {
@@ -332,7 +332,7 @@ impl Upload<'_> {
             disk: assignment.boot_disk.clone(),
             root: assignment.root.clone(),
         };
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(answer)
     }
 
@@ -374,7 +374,7 @@ impl Upload<'_> {
         status: u16,
         reason: String,
     ) -> Decision {
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Refused(Refused { status, reason, profiles: Vec::new() }))
     }
 
@@ -423,7 +423,7 @@ impl Upload<'_> {
         if first {
             record.note(now, format!("unmatched: {}", refused.reason));
         }
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Refused(refused))
     }
 
@@ -473,28 +473,10 @@ impl Upload<'_> {
         }
         record.enter(Phase::Leased, now);
         record.heard = now;
+        record.complaint = None;
         let machine = record.id.clone();
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Plan { machine, ticket, plan: Box::new(offer.plan) })
-    }
-
-    /// Writes record and facts where they differ from what is stored.
-    fn save_if_changed(&self, draft: &mut Draft<'_>, mut record: Record) {
-        let digest = facts_digest(self.facts);
-        if record.facts_digest != digest {
-            record.facts_digest = digest;
-            let name = system_name(self.facts);
-            record.facts_names.retain(|it| *it != name);
-            record.facts_names.push(name.clone());
-            draft.push(Change::Facts {
-                machine: record.id.clone(),
-                name,
-                facts: Arc::new(secret::redacted_facts(self.facts)),
-            });
-        }
-        if draft.world.census.get(&record.id).as_ref() != Some(&record) {
-            draft.save(record);
-        }
     }
 }
 
@@ -584,7 +566,7 @@ fn boot_disk(plan: &Plan) -> String {
     target.or(first).cloned().unwrap_or_default()
 }
 
-fn twin(of: &[Record], evidence: &str) -> Decision {
+pub(super) fn twin(of: &[Record], evidence: &str) -> Decision {
     let names: Vec<&str> = of.iter().map(|record| record.display_name()).collect();
     let name = names.first().copied().unwrap_or_default();
     let reason = format!(
