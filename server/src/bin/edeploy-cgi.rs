@@ -21,9 +21,7 @@ use tracing::{error, info};
 
 fn main() -> ExitCode {
     server::memory::settle();
-    // A log on a disk that is full must cost no answer: the complaint about it would panic.
-    let log = tracing_subscriber::fmt().log_internal_errors(false);
-    log.with_writer(io::stderr).with_ansi(false).init();
+    server::logging::start(false);
     let config =
         std::env::var_os("EDEPLOY_CONF").map_or_else(|| DEFAULT_PATH.into(), PathBuf::from);
     let application = match Application::open(&config) {

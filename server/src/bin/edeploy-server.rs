@@ -11,10 +11,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
 use server::admin::{commands, edit, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
-use server::retention;
 use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
+use server::{logging, retention};
 use specs::units::Name;
-use tracing_subscriber::EnvFilter;
 
 /// The server of eDeploy: tells machines what to install, and operators where they stand.
 #[derive(Debug, Parser)]
@@ -65,7 +64,8 @@ struct Machine {
 enum Command {
     /// Answer machines over HTTP until SIGTERM
     ///
-    /// SIGHUP reads the configuration again. The log goes to standard error.
+    /// SIGHUP reads the configuration again. The log goes to standard error: with priorities where
+    /// that is systemd's journal, with times elsewhere. EDEPLOY_LOG=debug makes it longer.
     #[command(after_help = "Example:\n  edeploy-server serve --config /etc/edeploy.conf")]
     Serve {
         #[command(flatten)]
@@ -306,7 +306,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            drop(writeln!(io::stderr(), "edeploy-server: {error:#}"));
+            let prefix = logging::fatal_prefix();
+            drop(writeln!(io::stderr(), "{prefix}edeploy-server: {error:#}"));
             ExitCode::from(3)
         }
     }
@@ -319,7 +320,7 @@ fn is_broken_pipe(error: &io::Error) -> bool {
 fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve { config, listen, log_json } => {
-            start_log(log_json);
+            logging::start(log_json);
             let application = Application::open(&config.config)?;
             server::serve::serve(application, listen)?;
             Ok(Outcome::Done)
@@ -567,16 +568,4 @@ fn terminal_width() -> Option<u16> {
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         columns.or_else(|| comfy_table::Table::new().width()).unwrap_or(80)
     })
-}
-
-fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_env("EDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A log on a disk that is full must cost no answer: the complaint about it would panic.
-    let log = log.log_internal_errors(false);
-    if json {
-        log.json().init();
-    } else {
-        log.with_ansi(io::stderr().is_terminal()).init();
-    }
 }

@@ -309,6 +309,32 @@ fn running_out_of_descriptors_ends_nothing() {
 }
 
 #[test]
+fn the_journal_gets_a_priority_where_it_listens() {
+    let deployment = Deployment::readme();
+    let program = env!("CARGO_BIN_EXE_edeploy-server");
+    let serve = "\"$0\" serve --config \"$1\" --listen 127.0.0.1:0";
+    let stream = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)";
+    for (environment, expected) in [(stream, "<6>server::serve: serving"), ("", "Z  INFO ")] {
+        let log = deployment.path("log");
+        let line = format!("{environment} exec {serve}");
+        let child = command("sh")
+            .args(["-c", &line, program])
+            .arg(deployment.path("edeploy.conf"))
+            // That of another service, which started this one.
+            .env("JOURNAL_STREAM", "1:1")
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn();
+        let _server = Process(child.unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !deployment.read("log").contains("serving") {
+            assert!(Instant::now() < deadline, "{}", deployment.read("log"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(deployment.read("log").contains(expected), "{}", deployment.read("log"));
+    }
+}
+
+#[test]
 fn the_command_line_works_beside_a_running_server() {
     let deployment = Deployment::readme();
     let (_server, http) = serve(&deployment, "");
