@@ -17,8 +17,10 @@ use tracing::{error, info, warn};
 use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
 use crate::memory;
+use crate::request::Request;
 use crate::resident::Resident;
 use crate::retention;
+use crate::settings::Section;
 
 /// How often the readable files are looked after: they lag by a second at most.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -49,7 +51,10 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals")?;
     let address = listener.local_addr().unwrap_or(address);
     let handler = Arc::clone(&application);
-    let front = Front::start(listener, limits, Arc::new(move |request| handler.handle(request)))
+    // The store has made it by now, if it can be made.
+    let folder = settings.sections().next().map(Section::private_dir);
+    let answer = Arc::new(move |request: &Request| handler.handle(request));
+    let front = Front::start(listener, limits, folder.as_deref(), answer)
         .context("cannot start the HTTP front")?;
     info!(%address, workers = limits.workers, "serving");
     spawn_signals(signals, Arc::clone(&application), front.stopper())?;

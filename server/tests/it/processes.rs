@@ -309,6 +309,31 @@ fn running_out_of_descriptors_ends_nothing() {
 }
 
 #[test]
+fn servers_that_are_killed_leave_nothing_that_is_not_used_again() {
+    let deployment = Deployment::readme();
+    let folder = deployment.path("config/.edeploy");
+    std::fs::create_dir(&folder).unwrap();
+    // As if killed while it started.
+    drop(std::os::unix::net::UnixListener::bind(folder.join("http")).unwrap());
+    // No temporary folder is needed; and several may start at once.
+    let servers: Vec<_> = std::thread::scope(|scope| {
+        let start = || serve(&deployment, "TMPDIR=/absent");
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (number, (_, address)) in (0..).zip(&servers) {
+        assert_eq!(try_upload(*address, "/upload", &machine(number)).unwrap().0, 200);
+    }
+    assert!(!folder.join("http").exists(), "a socket by which others could get past the guard");
+    // Where there is no place for a socket, one is found.
+    let deep = format!("config/{}", "d".repeat(100));
+    std::fs::create_dir(deployment.path(&deep)).unwrap();
+    deployment.write("edeploy.conf", &format!("[SERVER]\nCONFIGDIR=config\nSTATEDIR={deep}\n"));
+    let (_server, address) = serve(&deployment, "");
+    assert_eq!(try_upload(address, "/upload", &machine(1)).unwrap().0, 200);
+}
+
+#[test]
 fn the_journal_gets_a_priority_where_it_listens() {
     let deployment = Deployment::readme();
     let program = env!("CARGO_BIN_EXE_edeploy-server");
