@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use specs::facts::Facts;
 use specs::fleet::{Answer, Complaint, Decision, Untold};
+use specs::matching::Prepared;
 use specs::units::{Mac, Token};
 use specs::wire::{EventBatch, PROTOCOL, field};
 use tracing::{error, info, warn};
@@ -392,14 +393,14 @@ fn store_log(store: &Store, name: &str, content: &[u8]) -> Result<Response, Refu
     }
 }
 
-/// What the machine with these facts gets. Why profiles do not fit is put in words when nobody
-/// waits for the store any more.
+/// What the machine with these facts gets. They are prepared before anybody waits for the store,
+/// and why profiles do not fit is put in words when nobody does any more.
 fn decide_upload(store: &Store, facts: Facts) -> Result<Decision, Arc<StoreError>> {
-    let facts = Arc::new(facts);
+    let facts = Arc::new(Prepared::new(facts));
     let untold: Arc<OnceLock<Untold>> = Arc::default();
     let (looked_at, left) = (Arc::clone(&facts), Arc::clone(&untold));
     let mut decided = store.transact(move |world, now, fresh| {
-        let (decision, untold) = world.decide(&looked_at, now, fresh);
+        let (decision, untold) = world.decide(&looked_at.matcher(), now, fresh);
         if let Some(untold) = untold {
             // Set once: a decision is made once.
             let _ = left.set(untold);
@@ -407,7 +408,7 @@ fn decide_upload(store: &Store, facts: Facts) -> Result<Decision, Arc<StoreError
         decision
     })?;
     if let (Answer::Refused(refused), Some(untold)) = (&mut decided.answer, untold.get()) {
-        untold.tell(&facts, refused);
+        untold.tell(&facts.matcher(), refused);
     }
     Ok(decided)
 }

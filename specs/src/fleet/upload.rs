@@ -63,25 +63,36 @@ impl World {
     /// Decides what a machine with these facts gets. Uploading again gives the same: the same
     /// entry, the same identifiers in the plan, no second count.
     pub fn upload(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> Decision {
-        let (mut decision, untold) = self.decide(facts, now, fresh);
+        self.upload_matched(&Matcher::new(facts), now, fresh)
+    }
+
+    fn upload_matched(&self, matcher: &Matcher<'_>, now: Seconds, fresh: &Fresh) -> Decision {
+        let (mut decision, untold) = self.decide(matcher, now, fresh);
         if let (Answer::Refused(refused), Some(untold)) = (&mut decision.answer, untold) {
-            untold.tell(facts, refused);
+            untold.tell(matcher, refused);
         }
         decision
     }
 
     /// As [`World::upload`], except that a refusal does not say why profiles do not match: that
-    /// takes longest and can be told later, when the world is no longer needed.
-    pub fn decide(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> (Decision, Option<Untold>) {
+    /// takes longest and can be told later, when the world is no longer needed. The facts come
+    /// prepared, so that nobody waits for that either.
+    pub fn decide(
+        &self,
+        matcher: &Matcher<'_>,
+        now: Seconds,
+        fresh: &Fresh,
+    ) -> (Decision, Option<Untold>) {
         if let Some(refusal) = self.refuse_without_state() {
             return (refusal, None);
         }
         let mut draft = Draft::new(self, now);
+        let facts = matcher.facts();
         let record = match self.recognise(facts, &mut draft) {
             Ok(record) => record,
             Err(refusal) => return (*refusal, None),
         };
-        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
+        let upload = Upload { facts, matcher, fresh };
         if record.phase == Phase::Installed {
             return (upload.installed(draft, record), None);
         }
@@ -308,7 +319,7 @@ fn names_machine(entry: &Entry, identity: &Identity) -> bool {
 /// One upload, while it is decided.
 struct Upload<'a> {
     facts: &'a Facts,
-    matcher: Matcher<'a>,
+    matcher: &'a Matcher<'a>,
     fresh: &'a Fresh,
 }
 
@@ -408,7 +419,7 @@ impl Upload<'_> {
     /// Why a profile was not given, in one sentence.
     fn told(&self, world: &World, profile: &Name, no: &No) -> String {
         match no {
-            No::Match(no) => why(&self.matcher, &world.catalog, profile, no),
+            No::Match(no) => why(self.matcher, &world.catalog, profile, no),
             No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. } => reason.clone(),
         }
     }
@@ -490,11 +501,10 @@ pub struct Untold {
 
 impl Untold {
     /// Puts it in words.
-    pub fn tell(&self, facts: &Facts, refused: &mut Refused) {
-        let matcher = Matcher::new(facts);
+    pub fn tell(&self, matcher: &Matcher<'_>, refused: &mut Refused) {
         for (told, no) in refused.profiles.iter_mut().zip(&self.no_match) {
             if let (Some(no), Ok(profile)) = (no, told.profile.parse()) {
-                told.reason = why(&matcher, &self.catalog, &profile, no);
+                told.reason = why(matcher, &self.catalog, &profile, no);
             }
         }
     }
