@@ -32,6 +32,8 @@ pub(super) struct Sources {
     config_dir: PathBuf,
     written_dir: PathBuf,
     origins_path: PathBuf,
+    /// The version of that file that was read last.
+    origins_id: Option<FileId>,
     seen: BTreeMap<File, Seen>,
     /// File name to digest of the CONFIGDIR text that the copy in STATEDIR was made from.
     origins: BTreeMap<String, String>,
@@ -97,26 +99,39 @@ impl Seen {
 
 impl Sources {
     pub(super) fn open(section: &Section) -> Result<Sources, StoreError> {
-        let origins_path = section.private_dir().join(ORIGINS);
-        let failed = |source| StoreError::Io { path: origins_path.clone(), source };
-        let text = absent_as_none(std::fs::read(&origins_path)).map_err(failed)?;
-        let origins = match text {
-            Some(text) => serde_json::from_slice(&text).map_err(|error| failed(error.into()))?,
-            None => BTreeMap::new(),
-        };
-        Ok(Sources {
+        let mut sources = Sources {
             config_dir: section.config_dir.clone(),
             written_dir: section.written_dir().to_owned(),
-            origins_path,
+            origins_path: section.private_dir().join(ORIGINS),
+            origins_id: None,
             seen: BTreeMap::new(),
-            origins,
+            origins: BTreeMap::new(),
             expected: BTreeMap::new(),
-        })
+        };
+        sources.read_origins()?;
+        Ok(sources)
+    }
+
+    /// Takes over what other processes noted of the copies in STATEDIR.
+    fn read_origins(&mut self) -> Result<(), StoreError> {
+        if self.config_dir == self.written_dir {
+            return Ok(());
+        }
+        let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
+        let id = FileId::at(&self.origins_path).map_err(failed)?;
+        if id != self.origins_id {
+            let text = absent_as_none(std::fs::read(&self.origins_path)).map_err(failed)?;
+            let origins = text.map(|text| serde_json::from_slice(&text)).transpose();
+            self.origins = origins.map_err(|error| failed(error.into()))?.unwrap_or_default();
+            self.origins_id = id;
+        }
+        Ok(())
     }
 
     /// Reads what changed on disk into the world. What the server itself wrote is not read: the
     /// world holds it already.
     pub(super) fn refresh(&mut self, world: &mut World) -> Result<Vec<Reread>, StoreError> {
+        self.read_origins()?;
         let mut reread = Vec::new();
         let mut done: BTreeSet<File> = BTreeSet::new();
         // `state` names the profiles, configure files name the scripts: until nothing is new.

@@ -198,6 +198,8 @@ fn a_new_file_is_made_and_one_in_a_checkout_stays_as_it_is() {
     let cmdb = "generate({\"hostname\": \"m1-3\", \"ip\": \"10.1.0.1-3\", \
                 \"netmask\": \"255.255.0.0\", \"gateway\": \"10.1.255.254\"})\n";
     let deployment = Deployment::with_settings("[(\"vm\", 3)]", cmdb, "STATEDIR=written\n");
+    // A server that runs already, and has seen CONFIGDIR alone.
+    deployment.application.store("SERVER").unwrap().look(|_| ()).unwrap();
     let said = shown(&edit(&deployment, "run.sh", "echo true > \"$1\"").output().unwrap());
     assert!(said.contains("run.sh is a new file"), "{said}");
     assert_eq!(deployment.read("config/run.sh"), "true\n");
