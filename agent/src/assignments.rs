@@ -12,7 +12,9 @@ pub fn get(text: &str, key: &str) -> Option<String> {
 
 /// The text with these keys set: in place where they stand, appended where they do not.
 pub fn set(text: &str, keys: &[(String, String)]) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A carriage return at the end of a file that has no last line end would gain one.
+    let lines = text.lines().map(|line| line.trim_end_matches('\r'));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     for (key, value) in keys {
         let line = format!("{key}={}", quote(value));
         let is_key = |line: &String| assignment(line).is_some_and(|(name, _)| name == key.as_str());
@@ -94,5 +96,6 @@ mod tests {
         assert_eq!(set, "# made by build\nVERS=3\nROLE=base\nSERV=10.0.2.2\nN='a b'\n");
         assert_eq!(get(&set, "N").as_deref(), Some("a b"));
         assert_eq!(super::set("", &[key("A", "")]), "A=''\n");
+        assert_eq!(super::set("# kept\r\n#\r", &[key("A", "1")]), "# kept\n#\nA=1\n");
     }
 }

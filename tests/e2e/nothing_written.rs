@@ -1,9 +1,10 @@
 //! Faults before the first write: the machine says what is wrong, obeys ONFAILURE, and its disk
 //! is the same byte for byte.
 
+use std::fs;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::books::Books;
 use lab::disk::{checksum, precious};
 use lab::installation::tell;
@@ -57,6 +58,31 @@ fn without_an_rsync_daemon_nothing_is_begun() {
         let _server = site.start_server()?;
         let address = format!("rsync://10.0.2.2:{}", site.ports.rsync);
         fails_untouched(site, 5 << 30, &[&address, "nothing was written"])
+    });
+}
+
+/// A kernel that was built for other machines: it would install well, and wait for its root file
+/// system for ever.
+#[test]
+fn a_role_whose_kernel_does_not_reach_the_disk_is_refused() {
+    on_a_site("no-driver", &Overrides::default(), |site| {
+        let versions = site.directory.join("install/D12-F.1.0.0/mysql/usr/lib/modules");
+        let versions = fs::read_dir(&versions).with_context(|| versions.display().to_string())?;
+        for version in versions {
+            let version = version?.path();
+            for table in ["modules.alias", "modules.dep"] {
+                let (table, other) = (version.join(table), version.join("other"));
+                let text = fs::read_to_string(&table)?;
+                let others = text.lines().filter(|line| !line.contains("virtio_blk"));
+                fs::write(&other, others.map(|line| format!("{line}\n")).collect::<String>())?;
+                // A name of its own first: the site's files are the cache's as well.
+                fs::rename(&other, &table)?;
+            }
+        }
+        let _server = site.start_server()?;
+        let _rsync_daemon = site.start_rsync_daemon()?;
+        let wanted = "has no driver `virtio_blk` for /dev/vda in its kernel 6.1.0-";
+        fails_untouched(site, 5 << 30, &[wanted, "nothing was written"])
     });
 }
 

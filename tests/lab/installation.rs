@@ -118,12 +118,18 @@ pub fn install(site: &Site, machine: &Machine, run: &str) -> Result<Installation
     let took = start.elapsed();
     let text = vm.console().text();
     let report: Vec<String> = text.lines().filter(|l| is_agents(l)).map(str::to_owned).collect();
-    if report.iter().any(|line| line.contains("[ FAIL ]") || line.contains(" refused (")) {
+    if report.iter().any(|line| is_the_end_of_it(line)) {
         let path = vm.console().path().display();
         bail!("the installation failed; the end of {path}:\n{}", vm.console().tail(40));
     }
     let steps = durations(&report);
     Ok(Installation { console: vm.console().path().to_owned(), steps, took, report, host_memory })
+}
+
+/// Whether this line of the agent says that nothing will be installed: a step that failed, or an
+/// upload that ended in a refusal. An attempt at an upload that found nobody is neither.
+fn is_the_end_of_it(line: &str) -> bool {
+    line.contains("[ FAIL ]") || line.contains("[ done ]") && line.contains(" refused (")
 }
 
 /// Reads the agent's table: lines of `[ time ]   1.23 s  name`.
@@ -184,6 +190,15 @@ mod tests {
         assert!(!is_agents("[    2.060264] clocksource: Switched to clocksource tsc"));
         assert!(!is_agents("[  OK  ] Reached target Multi-User System."));
         assert!(!is_agents("SeaBIOS"));
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_server_that_is_not_there() {
+        assert!(is_the_end_of_it("[ 12.3s] [ FAIL ] tree … 3.0s"));
+        assert!(is_the_end_of_it("[  6.3s] [ done ] upload to 10.0.2.2 refused (422) … 0.1s"));
+        let attempt = "[  6.3s]          attempt 1: no answer from http://10.0.2.2:9000/upload: \
+                       Connection refused (os error 111); again in 0.9 s";
+        assert!(!is_the_end_of_it(attempt));
     }
 
     #[test]

@@ -3,8 +3,13 @@
 //! Asked before the machine itself is looked at, as a step of its own: how long it takes is the
 //! server's affair. One run of rsync transfers nothing and tells the size; another one names the
 //! few files that decide whether a machine starts, since to read the names of all files costs
-//! more than a second connection. An archive tells its size alone: what is in it is only known to
+//! more than a second connection; a third one fetches the tables of its kernels' drivers (see
+//! [`drivers`]). An archive tells its size alone: what is in it is only known to
 //! whoever reads all of it. What to make of the answers, [`super::preflight`] decides.
+
+mod drivers;
+
+use std::fs;
 
 use specs::plan::{Action, BootTarget, Plan};
 
@@ -13,6 +18,9 @@ use super::preflight::{Offer, PreflightError};
 use super::{Executor, Installation, rsync, tree};
 use crate::archive;
 use crate::world::{Cmd, SEARCH_PATH};
+
+/// Where the tables of drivers lie while they are read.
+const TABLES: &str = "/run/edeploy-role-tables";
 
 /// What a tree holds of what a machine starts by.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,6 +54,10 @@ pub(super) fn look(
     };
     let stats = ask(rsync::measure(&url, &folder))?.stdout;
     let names = ask(rsync::list(&url, &wanted()))?.stdout;
+    ask(rsync::fetch_some(&url, &drivers::tables(), TABLES))?;
+    let mut missing = drivers::missing(&executor.root, &plan.disks, TABLES);
+    // They take room in memory, which the installation needs; a folder that stays harms nothing.
+    let _ = executor.root.resolve(TABLES).and_then(fs::remove_dir_all);
     let Some(size) = rsync::total_size(&stats) else {
         let printed = stats.trim().chars().take(200).collect();
         return Err(PreflightError::Unmeasured { url, printed });
@@ -53,7 +65,7 @@ pub(super) fn look(
     let platform = platform(plan);
     let mut boots = Boots::default();
     names.lines().filter_map(rsync::listed).for_each(|path| boots.see(path, platform));
-    let missing = boots.missing(platform);
+    missing.splice(0..0, boots.missing(platform));
     if missing.is_empty() {
         Ok(Some(Offer { url, fetched: size, content: size }))
     } else {

@@ -33,6 +33,24 @@ pub(super) fn measure(url: &str, folder: &str) -> Cmd {
 /// Asks which files of a tree fit one of these patterns, which begin at its root. The daemon looks
 /// into no other folder.
 pub(super) fn list(url: &str, patterns: &[String]) -> Cmd {
+    let shown = only(patterns);
+    let mut args = vec!["--list-only", "--recursive", "--links"];
+    args.extend(shown.iter().map(String::as_str));
+    args.extend([STALLED, CONNECT, url]);
+    Cmd::new(Tool::Rsync, &args).why(format!("look into {url}"))
+}
+
+/// Fetches the files of a tree that fit one of these patterns, and no links, into a folder.
+pub(super) fn fetch_some(url: &str, patterns: &[String], folder: &str) -> Cmd {
+    let shown = only(patterns);
+    let mut args = vec!["--recursive", "--prune-empty-dirs"];
+    args.extend(shown.iter().map(String::as_str));
+    args.extend([STALLED, CONNECT, url, folder]);
+    Cmd::new(Tool::Rsync, &args).why(format!("look into {url}"))
+}
+
+/// The arguments that leave out what fits none of these patterns.
+fn only(patterns: &[String]) -> Vec<String> {
     let mut shown: Vec<&str> = Vec::new();
     for pattern in patterns {
         // A file is found only where each folder above it is shown as well.
@@ -43,11 +61,8 @@ pub(super) fn list(url: &str, patterns: &[String]) -> Cmd {
             }
         }
     }
-    let includes: Vec<String> = shown.iter().map(|path| format!("--include={path}")).collect();
-    let mut args = vec!["--list-only", "--recursive", "--links"];
-    args.extend(includes.iter().map(String::as_str));
-    args.extend(["--exclude=*", STALLED, CONNECT, url]);
-    Cmd::new(Tool::Rsync, &args).why(format!("look into {url}"))
+    let includes = shown.iter().map(|path| format!("--include={path}"));
+    includes.chain(["--exclude=*".to_owned()]).collect()
 }
 
 /// The path in a line of [`list`], which comes behind permissions, size, date and time.

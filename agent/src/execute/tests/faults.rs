@@ -68,7 +68,9 @@ const BOOTS: &str = "-rw-r--r-- 1 2026/11/16 10:17:40 boot/vmlinuz-6.1\n\
 
 /// Whether this asks for the role, and fetches nothing.
 fn asks(line: &str) -> bool {
-    line.starts_with("rsync -aH --dry-run") || line.starts_with("rsync --list-only")
+    ["rsync -aH --dry-run", "rsync --list-only", "rsync --recursive"]
+        .iter()
+        .any(|start| line.starts_with(start))
 }
 
 /// Writes a file of a fake machine; without the flushing of [`Root::write`], which takes time.
