@@ -118,12 +118,38 @@ fn an_edit_of_the_entry_that_was_given_away_is_refused_and_kept() {
     let script = "sed -i 's/10.1.0.1\"/10.1.0.77\"/' \"$1\"";
     let (said, _) = edit_while(&deployment, "vm.cmdb", script, || deployment.upload(&machine(1)));
     assert!(said.starts_with("1: "), "{said}");
-    assert!(said.contains("entry 1 of vm.cmdb"), "{said}");
+    assert!(said.contains("has changed entry 1 of vm.cmdb meanwhile"), "{said}");
     let copies = copies(&deployment);
     assert!(said.contains(copies[0].to_str().unwrap()), "{said}");
     assert!(std::fs::read_to_string(&copies[0]).unwrap().contains("10.1.0.77"));
     let text = deployment.read("config/vm.cmdb");
     assert!(text.contains("52:54:00:00:00:01") && !text.contains("10.1.0.77"), "{text}");
+}
+
+#[test]
+fn an_edit_that_is_killed_is_in_force_or_its_copy_is_there() {
+    let deployment = Deployment::sized(30);
+    for n in 0..30 {
+        let (left, done) = (100 + n, deployment.path(&format!("done-{n}")));
+        let script = format!("echo '[(\"vm\", {left})]' > \"$1\"; touch {}", done.display());
+        let mut child = edit(&deployment, "state", &script).stdout(Stdio::null()).spawn().unwrap();
+        deployment.upload(&machine(n));
+        while !done.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Somewhere between the end of the editor and that of the edit.
+        std::thread::sleep(Duration::from_micros(u64::from(n) * 1500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        deployment.sync();
+        let said = format!("\"vm\", {left}");
+        let kept = copies(&deployment)
+            .iter()
+            .any(|copy| std::fs::read_to_string(copy).unwrap().contains(&said));
+        let count: u32 = deployment.count().parse().unwrap();
+        assert!(kept || (left - 1..=left).contains(&count), "{n}: {count}");
+        assert_eq!(deployment.used().len(), n as usize + 1);
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! the same that the journal holds as [`Change`]; they are made true in the admin's text. Anything
 //! else was somebody else's edit, and such a one is never merged.
 
+use std::collections::BTreeSet;
+
 use super::{Change, File, World};
 use crate::cmdb::{Cmdb, Entry};
 use crate::diagnostic::Diagnostic;
@@ -18,8 +20,13 @@ pub enum Conflict {
     #[error("someone else has edited {0} meanwhile")]
     Edited(String),
     /// An entry that the server changed is not in the edited file as it was.
-    #[error("{0}")]
-    Entry(String),
+    #[error("the server has changed entry {number} of {file} meanwhile, and the edit does as well")]
+    Entry {
+        /// The CMDB.
+        file: String,
+        /// Where the entry stood when the editor was opened, from 1.
+        number: usize,
+    },
     /// A count that the server changed belongs to a profile that was taken out.
     #[error(
         "the count of {profile} went from {before} to {now} meanwhile, and the edit removes it"
@@ -121,10 +128,18 @@ fn merge_cmdb(
     }
     let mut world = World::default();
     world.read(file, Some(edited.as_bytes()))?;
-    match world.reapply(profile, &changes).into_iter().next() {
-        Some(warning) => Err(Conflict::Entry(warning)),
-        None => Ok(world.text(file).unwrap_or_default()),
+    if world.reapply(profile, &changes).is_empty() {
+        return Ok(world.text(file).unwrap_or_default());
     }
+    let merged = world.cmdb(profile).into_iter().flat_map(Cmdb::entries);
+    let merged: BTreeSet<String> = merged.map(|entry| entry.digest()).collect();
+    let lost = changes.iter().find_map(|change| match change {
+        Change::Entry { position, entry, .. } if !merged.contains(&entry.digest()) => {
+            Some(position + 1)
+        }
+        _ => None,
+    });
+    Err(Conflict::Entry { file: name, number: lost.unwrap_or_default() })
 }
 
 /// What an edit changed, a line each, without any value: what is secret is not known here.
@@ -275,8 +290,9 @@ mod tests {
             (
                 marked,
                 "[{'ip': '7'}, {'ip': '2'}]",
-                Err("entry 1 of vm.cmdb was changed by hand before the server had written what \
-                     became of it: that is not in the file"),
+                Err(
+                    "the server has changed entry 1 of vm.cmdb meanwhile, and the edit does as well",
+                ),
             ),
             (
                 "[\n {'ip': '1'},\n]\n",
