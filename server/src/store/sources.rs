@@ -257,7 +257,9 @@ impl Sources {
         let was_placed = match text {
             Some(text) if text == placing.digest => true,
             Some(text) if text == placing.replaces => false,
-            _ => !temporary(&self.written_path(file)).exists(),
+            // What lies there may as well be of an attempt that came to nothing.
+            _ => !std::fs::read(temporary(&self.written_path(file)))
+                .is_ok_and(|beside| text_digest(&beside) == placing.digest),
         };
         if was_placed { *offset } else { *replaced_offset }
     }
