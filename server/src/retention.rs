@@ -1,13 +1,16 @@
 //! What is old goes: uploaded logs, and the records of machines that hold nothing.
 //!
 //! How long they are kept is said by LOGAGE, LOGCOUNT, RECORDAGE and RECORDCOUNT. `serve` looks
-//! every hour, `edeploy-server sync` whenever it is called: that is for CGI programs, of which none
-//! stays. Which machines hold nothing is `specs`'s to say, and is asked again under the lock.
+//! every hour, the resident of CGI programs when none has come for a while, `edeploy-server sync`
+//! whenever it is called. Which machines hold nothing is `specs`'s to say, and is asked again under
+//! the lock.
 
 use std::sync::Arc;
 
 use specs::fleet::Answer;
+use tracing::{error, info};
 
+use crate::handle::{Application, chain};
 use crate::logs::{self, LogError};
 use crate::store::{Store, StoreError, now};
 
@@ -48,4 +51,15 @@ pub fn sweep(store: &Store) -> Result<Vec<String>, SweepError> {
         removed.push(format!("old logs removed from {folder}: {}", logs.join(", ")));
     }
     Ok(removed)
+}
+
+/// Does that for every section, and leaves a line about it in the log.
+pub fn sweep_all(application: &Application) {
+    for store in application.stores() {
+        let section = &store.section().name;
+        match sweep(&store) {
+            Ok(removed) => removed.iter().for_each(|sentence| info!(section, "{sentence}")),
+            Err(failure) => error!(section, error = chain(&failure), "old ones stay"),
+        }
+    }
 }

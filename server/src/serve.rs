@@ -72,7 +72,7 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
                 memory::give_back();
             }
             if !is_busy && swept.is_none_or(|at| at.elapsed() >= SWEEP_PERIOD) {
-                sweep(&syncing);
+                retention::sweep_all(&syncing);
                 swept = Some(Instant::now());
             }
             was_busy = is_busy;
@@ -124,17 +124,6 @@ fn sync(application: &Application) {
     for store in application.stores_to_sync() {
         if let Err(failure) = store.sync_if_behind() {
             error!(error = chain(&failure), "the readable files could not be written");
-        }
-    }
-}
-
-/// Removes what is too old to be kept, and leaves a line about it in the log.
-fn sweep(application: &Application) {
-    for store in application.stores() {
-        let section = &store.section().name;
-        match retention::sweep(&store) {
-            Ok(removed) => removed.iter().for_each(|sentence| info!(section, "{sentence}")),
-            Err(failure) => error!(section, error = chain(&failure), "old ones stay"),
         }
     }
 }

@@ -21,8 +21,8 @@ pub const DEFAULT_SECTION: &str = "SERVER";
 /// Where the file is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/edeploy.conf";
 
-/// Every key, with what it is for: the one table that `--help`, the README and the message
-/// about an unknown key share.
+/// Every key, with what it is for: the one table that `serve --help` and the message about an
+/// unknown key share.
 pub const KEYS: &[(&str, &str)] = &[
     ("CONFIGDIR", "folder of state, *.specs, *.cmdb and *.configure"),
     ("STATEDIR", "folder of what the server writes; empty: CONFIGDIR itself is rewritten"),

@@ -15,6 +15,7 @@ use server::cgi;
 use server::handle::{Application, chain};
 use server::request::{Request, Response, shown};
 use server::resident::{self, Resident, Starter};
+use server::retention;
 use server::settings::{DEFAULT_PATH, Settings};
 use server::store::{Store, StoreError};
 use tracing::{error, info};
@@ -130,6 +131,7 @@ fn stay(application: &Arc<Application>) {
         Ok(Some(resident)) => {
             resident.stay(IDLE, || each_store(application, Store::sync_if_behind));
             resident.end();
+            retention::sweep_all(application);
             each_store(application, |store| store.sync_in_turn(SYNC_PAUSE));
         }
         // Another one was faster.

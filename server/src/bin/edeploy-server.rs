@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
 use server::admin::{commands, edit, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
-use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
+use server::settings::{DEFAULT_PATH, DEFAULT_SECTION, KEYS};
 use server::{logging, retention};
 use specs::units::Name;
 
@@ -28,6 +28,17 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed.
 
 Example:
   edeploy-server serve --config /etc/edeploy.conf --listen 0.0.0.0:9000";
+
+const SERVE: &str = "\
+Example:
+  edeploy-server serve --config /etc/edeploy.conf";
+
+/// The example, and every key that edeploy.conf may have.
+fn serve_help() -> String {
+    let width = KEYS.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
+    let keys = KEYS.iter().map(|(key, meaning)| format!("  {key:width$}  {meaning}\n"));
+    format!("{SERVE}\n\nKeys of edeploy.conf:\n{}", keys.collect::<String>())
+}
 
 const EXPLAIN: &str = "\
 Examples:
@@ -66,7 +77,7 @@ enum Command {
     ///
     /// SIGHUP reads the configuration again. The log goes to standard error: with priorities where
     /// that is systemd's journal, with times elsewhere. EDEPLOY_LOG=debug makes it longer.
-    #[command(after_help = "Example:\n  edeploy-server serve --config /etc/edeploy.conf")]
+    #[command(after_help = SERVE, after_long_help = serve_help())]
     Serve {
         #[command(flatten)]
         config: Config,
@@ -141,8 +152,7 @@ enum Command {
     /// Bring state, CMDBs, records and facts on disk up to date, now
     ///
     /// Also removes what LOGAGE, LOGCOUNT, RECORDAGE and RECORDCOUNT of edeploy.conf no longer keep,
-    /// and says what: `serve` does that every hour, CGI programs never. No record goes of a machine
-    /// that holds anything.
+    /// and says what; `serve` does that every hour. No record goes of a machine that holds anything.
     #[command(after_help = "Example:\n  edeploy-server sync")]
     Sync {
         #[command(flatten)]

@@ -53,3 +53,11 @@ fn the_settings_of_the_reference_are_read() {
     assert_eq!(section.retention.log_count, Some(5));
     assert_eq!(section.retention.records.count, Some(1000));
 }
+
+#[test]
+fn every_key_of_edeploy_conf_is_told() {
+    let (_, help) = run(&["serve", "--help"]);
+    for (key, meaning) in server::settings::KEYS {
+        assert!(help.contains(&format!("  {key} ")) && help.contains(meaning), "{key}: {help}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What is old goes, from a running server and from the command line.
+//! What is old goes: from a running server, behind a web server, and from the command line.
 
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime};
@@ -77,6 +77,22 @@ fn sync_removes_what_is_not_kept_and_says_so() {
         }
         assert_eq!(said.is_empty(), gone.is_empty(), "{settings}: {said}");
     }
+}
+
+#[test]
+fn the_resident_of_cgi_programs_does_it_before_it_goes() {
+    let deployment = lived_in("RECORDCOUNT=1\nLOGAGE=9d\n");
+    let output = command(env!("CARGO_BIN_EXE_edeploy-cgi"))
+        .env("EDEPLOY_RESIDENT", "1")
+        .env("EDEPLOY_CONF", deployment.path("edeploy.conf"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("forgotten") && said.contains("b.log.gz"), "{said}");
+    let mut expected = ["a.log.gz".to_owned(), record(0), record(2)].to_vec();
+    expected.sort_unstable();
+    assert_eq!(left(&deployment), expected);
 }
 
 #[test]
