@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use specs::units::Name;
 use specs::upgrade::{Class, Classifier, Digest, Disk, Kind, Manifest, PathError, Rules, TreePath};
 
+use hash::FileReader;
 pub use hash::{Algorithm, hash_file};
-use walk::{Found, walk};
+use walk::{Found, parallel_with, walk};
 pub(crate) use walk::{is_ours, join, parallel, read_xattrs};
 
 /// Why a tree could not be read.
@@ -151,10 +152,10 @@ fn read_files(
     }
     jobs.sort_unstable();
     let groups: Vec<_> = jobs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).collect();
-    let digests = parallel(&groups, |group| {
+    let digests = parallel_with(&groups, FileReader::default, |reader, group| {
         let (_, algorithm, position) = group[0];
         let path = walk::join(root, &found[position].0);
-        hash_file(&path, algorithm).map_err(|source| TreeError::Read { path, source })
+        reader.hash(&path, algorithm).map_err(|source| TreeError::Read { path, source })
     });
     for (group, digest) in groups.iter().zip(digests) {
         let digest = digest?;

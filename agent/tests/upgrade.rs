@@ -5,7 +5,9 @@
 
 mod upgrade_site;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
 use agent::host::{Failpoint, Resumed, UpgradeError};
 use specs::upgrade::Kernel;
@@ -120,6 +122,43 @@ fn only_what_changes_is_fetched() {
     site.upgrade().unwrap();
     let sent = site.bytes_sent();
     assert!((100_000..101_000).contains(&sent), "{sent} bytes were sent");
+    site.check_clean("2.0");
+}
+
+/// The list of a version with so many files has 6 MB, nearly all of it digests, which nothing
+/// makes smaller; the host has the list of its own version, and what is new in the next one comes.
+#[test]
+fn the_list_of_fifty_thousand_files_comes_as_a_difference() {
+    if !ready() {
+        return;
+    }
+    let files = |tree: &Tree, changed: &dyn Fn(u32) -> &'static str| {
+        for number in 0..50_000 {
+            let folder = tree.at(&format!("usr/share/package-{:04}", number / 40));
+            if number % 40 == 0 {
+                fs::create_dir_all(&folder).unwrap();
+            }
+            let mut file = File::create(folder.join(format!("file-{number}.txt"))).unwrap();
+            let content = changed(number);
+            write!(file, "{number} {content}").unwrap();
+            // Packages bring the times of their files along.
+            let time = if content == "old" { 1_600_000_000 } else { 1_700_000_000 };
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(time)).unwrap();
+        }
+    };
+    let mut site = Site::new(
+        |tree| files(tree, &|_| "old"),
+        // One package of 25 is new, as in a point release.
+        |tree| files(tree, &|number| if (number / 40) % 25 == 0 { "new" } else { "old" }),
+    );
+    // As build-role leaves it in a tree.
+    let own = site.manifest("1.0").to_text();
+    site.host().write("var/lib/edeploy/1.0/manifest", &own);
+    let whole = site.manifest("2.0").to_text().len();
+    assert!(whole > 6_000_000, "the list has {whole} bytes");
+    site.upgrade().unwrap();
+    let sent = site.bytes_of_lists();
+    assert!((1..=1 << 20).contains(&sent), "{sent} bytes of {whole} were sent");
     site.check_clean("2.0");
 }
 
@@ -382,6 +421,24 @@ fn the_boot_switches_files_early_and_runs_post_late() {
     assert_eq!(site.resume().unwrap(), Resumed::Finished { version, reboot: false });
     assert_eq!(host.read("srv/post"), "ran\n");
     site.check_clean("2.0");
+}
+
+/// The power went while the units for the next boot were written.
+#[test]
+fn what_is_half_written_for_the_next_boot_does_not_stay() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let half = [
+        "etc/systemd/system/.edeploy-finish.service.edeploy-new",
+        ".edeploy/.made.edeploy-new",
+        ".edeploy/edeploy.new",
+    ];
+    half.iter().for_each(|path| site.host().write(path, "[Unit]\nDescr"));
+    assert_eq!(site.resume().unwrap(), Resumed::Nothing);
+    assert!(half.iter().all(|path| !site.host().exists(path)));
+    site.check_clean("1.0");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Executor<'_> {
                 file_result(&tree, "make", path, tree.create_dirs(path, 0o755))
             }
             Op::WriteFile { path, content, mode, owner } => {
-                let written = tree.write(path, content.as_bytes(), *mode, Some(*owner));
+                let written = tree.write_unflushed(path, content.as_bytes(), *mode, Some(*owner));
                 file_result(&tree, "write", path, written)
             }
             Op::RemoveFile { path } => {
@@ -284,7 +284,12 @@ fn set_keys(tree: &Root, path: &str, keys: &[(String, String)]) -> Result<(), St
         Ok(text) => text,
     };
     let text = assignments::set(&text, keys);
-    file_result(tree, "write", path, tree.write(path, text.as_bytes(), 0o644, Some((0, 0))))
+    file_result(
+        tree,
+        "write",
+        path,
+        tree.write_unflushed(path, text.as_bytes(), 0o644, Some((0, 0))),
+    )
 }
 
 fn keep_text(tree: &Root, from: &Path, path: &str, secrets: &[String]) -> Result<(), StepError> {
@@ -294,7 +299,12 @@ fn keep_text(tree: &Root, from: &Path, path: &str, secrets: &[String]) -> Result
         source,
     })?;
     let text = redact(&String::from_utf8_lossy(&bytes), secrets);
-    file_result(tree, "write", path, tree.write(path, text.as_bytes(), 0o600, Some((0, 0))))
+    file_result(
+        tree,
+        "write",
+        path,
+        tree.write_unflushed(path, text.as_bytes(), 0o600, Some((0, 0))),
+    )
 }
 
 fn expect(tree: &Root, paths: &[String], text: &str) -> Result<(), StepError> {

@@ -130,15 +130,20 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
 
     /// The manifest that the host keeps of a version.
     pub(super) fn kept_manifest(&self, version: &Name) -> Result<Option<Manifest>, UpgradeError> {
-        let path = manifest_path(version);
-        if !self.root.is_file(&path) {
+        if !self.keeps_manifest(version) {
             return Ok(None);
         }
+        let path = manifest_path(version);
         let text = self.root.read_text(&path).tried("read", Path::new(&path))?;
         let version = version.to_string();
         let manifest =
             Manifest::parse(&text).map_err(|source| UpgradeError::Manifest { version, source })?;
         Ok(Some(manifest))
+    }
+
+    /// Whether there is one.
+    pub(super) fn keeps_manifest(&self, version: &Name) -> bool {
+        self.root.is_file(&manifest_path(version))
     }
 
     /// The kernels that must be taken to run: the one that does, and the one that the next boot

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use specs::units::Name;
 
@@ -15,7 +15,7 @@ use super::boot_menu;
 use super::commands::{Host, Lock, Progress};
 use super::error::{Tried, UpgradeError};
 use super::journal::{Journal, Phase, REBOOT, Record, phase_of};
-use super::layout::{AREA, Area, Prepared, remove_all};
+use super::layout::{Area, Prepared, remove_all};
 use super::switch::{Direction, switch_all};
 use crate::world::{Root, Runner};
 
@@ -259,13 +259,17 @@ pub(super) fn arm(root: &Root, program: &Path) -> Result<(), UpgradeError> {
     Ok(())
 }
 
-/// Takes that back.
+/// Takes that back, and what the power left of it half written.
 pub(super) fn disarm(root: &Root) -> Result<(), UpgradeError> {
     let units = root.folder().join(UNITS);
-    let mut gone: Vec<PathBuf> = vec![root.folder().join(AREA).join("edeploy")];
+    let program = root.folder().join(PROGRAM.trim_start_matches('/'));
+    let mut gone = vec![program.with_extension("new"), program];
     for (name, wants, _) in ARMS {
-        gone.extend([units.join(wants).join(name), units.join(name)]);
+        let unfinished = root.unfinished(&format!("{UNITS}/{name}"));
+        let unfinished = unfinished.tried("find", &units.join(name))?;
+        gone.extend([units.join(wants).join(name), units.join(name), unfinished]);
     }
+    gone.push(root.unfinished(MADE).tried("find", Path::new(MADE))?);
     for path in gone {
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

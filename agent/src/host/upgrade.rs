@@ -210,16 +210,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         } else {
             fs::write(&new, to.to_text()).tried("write", &new)?;
         }
-        match self.kept_manifest(&identity.version)? {
-            Some(_) => Ok(()),
-            None => {
-                let own = area.file("manifest.own");
-                if own.exists() {
-                    fs::copy(&own, area.file("manifest.old")).map(drop).tried("copy", &own)?;
-                }
-                Ok(())
-            }
+        let own = area.file("manifest.own");
+        if !self.keeps_manifest(&identity.version) && own.exists() {
+            fs::copy(&own, area.file("manifest.old")).tried("copy", &own)?;
         }
+        Ok(())
     }
 }
 

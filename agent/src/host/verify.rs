@@ -67,7 +67,7 @@ pub fn note_own(root: &Root) -> Result<(), UpgradeError> {
         .map_err(|source| UpgradeError::Manifest { version: version.to_string(), source })?;
     let unlisted = unlisted(root.folder(), &manifest, &own_rules(root, &version))?;
     let list: String = unlisted.iter().map(|path| format!("{path}\n")).collect();
-    root.write(OWN, list.as_bytes(), 0o644, None).tried("write", Path::new(OWN))
+    root.write_unflushed(OWN, list.as_bytes(), 0o644, None).tried("write", Path::new(OWN))
 }
 
 /// What is there and the version does not list. Names alone are read: an installation has no time
@@ -91,9 +91,15 @@ fn unlisted(
                 None => TreePath::new(name.as_bytes()),
             };
             let path = path.map_err(TreeError::Name)?;
-            match (manifest.entries.contains_key(&path), classifier.class(&path, is_folder)) {
+            // What a path is to the rules takes longer to find out than all the rest: nearly
+            // everything here is a file that the version lists.
+            let listed = manifest.entries.contains_key(&path);
+            if listed && !is_folder {
+                continue;
+            }
+            match (listed, classifier.class(&path, is_folder)) {
                 (false, Class::Sync) => drop(unlisted.insert(path)),
-                (true, Class::Sync | Class::AddOnly) if is_folder => folders.push(Some(path)),
+                (true, Class::Sync | Class::AddOnly) => folders.push(Some(path)),
                 _ => {}
             }
         }

@@ -1,9 +1,8 @@
 //! Digests of files.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use md5::{Digest as _, Md5};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -33,43 +32,72 @@ impl Algorithm {
     }
 }
 
-thread_local! {
-    /// Made once a thread: most files are much smaller than what it takes to make it.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
+/// Digests files, and keeps from one to the next what takes time to make. One for each thread, and
+/// no longer than the tree is one and the same: the folder of the last file stays open.
+#[derive(Default)]
+pub(super) struct FileReader {
+    /// Most files are much smaller than what it takes to make it.
+    piece: Vec<u8>,
+    /// The folder of the last file: to find the next one from here costs a third of the whole path.
+    folder: Option<(PathBuf, OwnedFd)>,
 }
 
 /// The digest of a file. When it was last read is not noted, where the system allows that.
 pub fn hash_file(path: &Path, algorithm: Algorithm) -> io::Result<Digest> {
-    let file = open(path)?;
-    BUFFER.with_borrow_mut(|piece| match algorithm {
-        Algorithm::Blake3 => {
-            let mut hasher = blake3::Hasher::new();
-            each_piece(&file, piece, |bytes| {
-                hasher.update(bytes);
-            })?;
-            Ok(Digest::Blake3(*hasher.finalize().as_bytes()))
-        }
-        Algorithm::Md5 => {
-            let mut hasher = Md5::new();
-            each_piece(&file, piece, |bytes| hasher.update(bytes))?;
-            Ok(Digest::Md5(hasher.finalize().into()))
-        }
-    })
+    FileReader::default().hash(path, algorithm)
 }
 
-fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
-        // Only the owner may leave the time alone.
-        Err(Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
-        opened => opened,
+impl FileReader {
+    /// As [`hash_file`].
+    pub(super) fn hash(&mut self, path: &Path, algorithm: Algorithm) -> io::Result<Digest> {
+        let file = self.open(path)?;
+        self.digest(&file, algorithm)
+    }
+
+    fn open(&mut self, path: &Path) -> Result<OwnedFd, Errno> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::ISDIR);
+        };
+        if self.folder.as_ref().is_none_or(|(known, _)| known != parent) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.folder = Some((parent.to_owned(), openat(CWD, parent, flags, Mode::empty())?));
+        }
+        let Some((_, folder)) = &self.folder else { return Err(Errno::NOENT) };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match openat(folder, name, flags | OFlags::NOATIME, Mode::empty()) {
+            // Only the owner may leave the time alone.
+            Err(Errno::PERM) => openat(folder, name, flags, Mode::empty()),
+            opened => opened,
+        }
+    }
+
+    fn digest(&mut self, file: &OwnedFd, algorithm: Algorithm) -> io::Result<Digest> {
+        self.piece.resize(PIECE, 0);
+        match algorithm {
+            Algorithm::Blake3 => {
+                let mut hasher = blake3::Hasher::new();
+                each_piece(file, &mut self.piece, |bytes| {
+                    hasher.update(bytes);
+                })?;
+                Ok(Digest::Blake3(*hasher.finalize().as_bytes()))
+            }
+            Algorithm::Md5 => {
+                let mut hasher = Md5::new();
+                each_piece(file, &mut self.piece, |bytes| hasher.update(bytes))?;
+                Ok(Digest::Md5(hasher.finalize().into()))
+            }
+        }
     }
 }
 
 fn each_piece(file: &OwnedFd, piece: &mut [u8], mut use_it: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
         match read(file, &mut *piece) {
-            Ok(0) => return Ok(()),
+            // Only at its end does a file give less than was asked for.
+            Ok(length) if length < piece.len() => {
+                use_it(&piece[..length]);
+                return Ok(());
+            }
             Ok(length) => use_it(&piece[..length]),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::resume_unwind;
@@ -12,8 +13,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, DirEntry, FileType, Mode, OFlags, lgetxattr, llistxattr, major, minor,
-    openat, readlinkat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, lgetxattr, llistxattr, major, minor, openat,
+    readlinkat, statat,
 };
 use rustix::io::Errno;
 use specs::upgrade::{Classifier, Digest, Entry, FileEntry, Kind, Rules, TreePath, Xattrs};
@@ -36,12 +37,29 @@ pub(crate) fn join(root: &Path, path: &TreePath) -> PathBuf {
 /// Reads folders, and remembers buffers from one to the next. One for each thread.
 struct Reader<'a> {
     root: &'a Path,
+    /// What the kernel says of a folder, piece by piece.
+    listing: Vec<MaybeUninit<u8>>,
+    names: Names,
     /// The path of what is looked at, for calls that take no folder; ends with a NUL.
     place: Vec<u8>,
-    names: Vec<u8>,
+    /// Names of attributes.
+    attributes: Vec<u8>,
 }
 
-impl Reader<'_> {
+/// Room for a few hundred names at a time.
+const LISTING: usize = 32 * 1024;
+
+impl<'a> Reader<'a> {
+    fn new(root: &'a Path) -> Reader<'a> {
+        Reader {
+            root,
+            listing: vec![MaybeUninit::uninit(); LISTING],
+            names: Names::default(),
+            place: Vec::new(),
+            attributes: vec![0; ATTRIBUTES],
+        }
+    }
+
     /// What lies in a folder; `None` is the top. What lies in it is told in the order of inodes,
     /// in which a disk reads them fastest.
     fn read(&mut self, folder: Option<&TreePath>) -> Result<Vec<(TreePath, Found)>, TreeError> {
@@ -49,24 +67,21 @@ impl Reader<'_> {
         let failed = |source: Errno| TreeError::Read { path: place.clone(), source: source.into() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(CWD, &place, flags, Mode::empty()).map_err(failed)?;
-        let items = Dir::read_from(&opened).map_err(failed)?;
-        let mut items = items.collect::<Result<Vec<_>, Errno>>().map_err(failed)?;
-        items.retain(|item| !matches!(item.file_name().to_bytes(), b"." | b".."));
-        items.sort_unstable_by_key(DirEntry::ino);
+        self.names.list(&opened, &mut self.listing).map_err(failed)?;
         self.place.clear();
         self.place.extend_from_slice(place.as_os_str().as_bytes());
         self.place.push(b'/');
         let length = self.place.len();
-        let mut all = Vec::with_capacity(items.len());
-        for item in &items {
-            let name = item.file_name();
+        let mut all = Vec::with_capacity(self.names.items.len());
+        for position in 0..self.names.items.len() {
+            let name = self.names.get(position);
+            self.place.truncate(length);
+            self.place.extend_from_slice(name.to_bytes_with_nul());
             let path = match folder {
                 Some(folder) => folder.child(name.to_bytes())?,
                 None => TreePath::new(name.to_bytes())?,
             };
-            self.place.truncate(length);
-            self.place.extend_from_slice(name.to_bytes_with_nul());
-            match self.look(&opened, name) {
+            match self.look(&opened, position) {
                 Ok(found) => all.push((path, found)),
                 // Files of a running system come and go.
                 Err(Errno::NOENT) => {}
@@ -80,7 +95,8 @@ impl Reader<'_> {
     }
 
     /// What is there, a file still unread.
-    fn look(&mut self, folder: &OwnedFd, name: &CStr) -> Result<Found, Errno> {
+    fn look(&mut self, folder: &OwnedFd, position: usize) -> Result<Found, Errno> {
+        let name = self.names.get(position);
         let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Folder,
@@ -102,9 +118,42 @@ impl Reader<'_> {
         // Links have no permissions of their own.
         let mode = if matches!(kind, Kind::Link(_)) { 0o777 } else { stat.st_mode & 0o7777 };
         let place = CStr::from_bytes_with_nul(&self.place).map_err(|_| Errno::INVAL)?;
-        let xattrs = Some(xattrs_at(place, &mut self.names)?);
+        let xattrs = Some(xattrs_at(place, &mut self.attributes)?);
         let entry = Entry { kind, mode, uid: stat.st_uid, gid: stat.st_gid, xattrs };
         Ok(Found { entry, inode: (stat.st_dev, stat.st_ino) })
+    }
+}
+
+/// The names in one folder.
+#[derive(Default)]
+struct Names {
+    /// Each with its NUL.
+    bytes: Vec<u8>,
+    /// Inodes, and where their names begin.
+    items: Vec<(u64, usize)>,
+}
+
+impl Names {
+    /// Takes them down, in the order of their inodes.
+    fn list(&mut self, folder: &OwnedFd, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Errno> {
+        self.bytes.clear();
+        self.items.clear();
+        let mut listing = RawDir::new(folder, buffer);
+        while let Some(item) = listing.next() {
+            let item = item?;
+            let name = item.file_name().to_bytes_with_nul();
+            if !matches!(name, b".\0" | b"..\0") {
+                self.items.push((item.ino(), self.bytes.len()));
+                self.bytes.extend_from_slice(name);
+            }
+        }
+        self.items.sort_unstable();
+        Ok(())
+    }
+
+    fn get(&self, position: usize) -> &CStr {
+        let (_, start) = self.items[position];
+        CStr::from_bytes_until_nul(&self.bytes[start..]).unwrap_or_default()
     }
 }
 
@@ -122,7 +171,7 @@ pub(super) fn walk(
     queue.push(vec![None]);
     let work = || -> Result<Vec<(TreePath, Found)>, TreeError> {
         let mut classifier = rules.classifier();
-        let mut reader = Reader { root, place: Vec::new(), names: vec![0; NAMES] };
+        let mut reader = Reader::new(root);
         let mut mine = Vec::new();
         while let Some((folder, _turn)) = queue.take() {
             let read = reader.read(folder.as_ref());
@@ -213,7 +262,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
 }
 
 /// Room for the names of attributes; nearly always there are none or one.
-const NAMES: usize = 1024;
+const ATTRIBUTES: usize = 1024;
 
 /// The most that the kernel gives for names, or for a value.
 const MOST: usize = 64 * 1024;
@@ -221,7 +270,7 @@ const MOST: usize = 64 * 1024;
 /// The extended attributes at a path, links not followed.
 pub(crate) fn read_xattrs(path: &Path) -> io::Result<Xattrs> {
     let place = CString::new(path.as_os_str().as_bytes())?;
-    Ok(xattrs_at(&place, &mut vec![0; NAMES])?)
+    Ok(xattrs_at(&place, &mut vec![0; ATTRIBUTES])?)
 }
 
 fn xattrs_at(place: &CStr, names: &mut Vec<u8>) -> Result<Xattrs, Errno> {
@@ -256,23 +305,33 @@ fn processors() -> usize {
 
 /// Does the work for each item, on as many threads as there are processors; results in order.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    parallel_with(items, || (), |(), item| work(item))
+}
+
+/// As [`parallel`], with something that each thread makes once and keeps.
+pub(super) fn parallel_with<T: Sync, S, R: Send>(
+    items: &[T],
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &T) -> R + Sync,
+) -> Vec<R> {
     // Starting a thread costs more than a few small items do.
     const WORTH_A_THREAD: usize = 8;
     let threads = processors().min(items.len() / WORTH_A_THREAD);
     if threads < 2 {
-        return items.iter().map(work).collect();
+        let mut state = state();
+        return items.iter().map(|item| work(&mut state, item)).collect();
     }
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut mine = Vec::new();
+                let (mut state, mut mine) = (state(), Vec::new());
                 while let Some(item) = {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     items.get(number).map(|item| (number, item))
                 } {
-                    mine.push((item.0, work(item.1)));
+                    mine.push((item.0, work(&mut state, item.1)));
                 }
                 results.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
             });

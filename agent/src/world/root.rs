@@ -113,16 +113,47 @@ impl Root {
         mode: u32,
         owner: Option<(u32, u32)>,
     ) -> io::Result<()> {
+        let folder = self.replace(path, content, mode, owner, File::sync_all)?;
+        File::open(&folder)?.sync_all()
+    }
+
+    /// As [`Root::write`], for whoever flushes the whole file system in the end: to flush each
+    /// small file of a tree that was just copied makes the disk write all of the tree first.
+    pub fn write_unflushed(
+        &self,
+        path: &str,
+        content: &[u8],
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> io::Result<()> {
+        self.replace(path, content, mode, owner, |_| Ok(())).map(drop)
+    }
+
+    /// The folder in which it was done.
+    fn replace(
+        &self,
+        path: &str,
+        content: &[u8],
+        mode: u32,
+        owner: Option<(u32, u32)>,
+        flush: impl Fn(&File) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let (folder, name) = self.parent_of(path)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
-        let temporary = folder.join(format!(".{name}.edeploy-new"));
+        let temporary = folder.join(temporary_name(&name));
         let written = write_new(&temporary, content, mode, owner)
+            .and_then(|file| flush(&file))
             .and_then(|()| fs::rename(&temporary, folder.join(&name)));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
-        written?;
-        File::open(&folder)?.sync_all()
+        written.map(|()| folder)
+    }
+
+    /// Where [`Root::write`] leaves what it could not finish, when the power goes in the middle.
+    pub fn unfinished(&self, path: &str) -> io::Result<PathBuf> {
+        let (folder, name) = self.parent_of(path)?;
+        Ok(folder.join(temporary_name(&name)))
     }
 
     fn parent_of(&self, path: &str) -> io::Result<(PathBuf, String)> {
@@ -134,7 +165,16 @@ impl Root {
     }
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+fn temporary_name(name: &str) -> String {
+    format!(".{name}.edeploy-new")
+}
+
+fn write_new(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -146,7 +186,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) 
     }
     // After chown, which takes set-user-id bits away; not subject to the umask.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// The parts of a path, last first, without root and `.`.

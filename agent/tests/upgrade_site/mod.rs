@@ -210,8 +210,17 @@ impl Site {
 
     /// Bytes of content that the daemon has sent so far, by its log.
     pub fn bytes_sent(&self) -> u64 {
+        self.bytes_of(|line| !line.contains(".manifest"))
+    }
+
+    /// Bytes of lists of files.
+    pub fn bytes_of_lists(&self) -> u64 {
+        self.bytes_of(|line| line.contains(".manifest"))
+    }
+
+    fn bytes_of(&self, counts: impl Fn(&str) -> bool) -> u64 {
         let log = fs::read_to_string(self.daemon_log()).unwrap();
-        let sent = log.lines().filter(|line| !line.contains(".manifest"));
+        let sent = log.lines().filter(|line| counts(line));
         sent.filter_map(|line| line.split(" send ").nth(1)?.split(' ').next()?.parse::<u64>().ok())
             .sum()
     }

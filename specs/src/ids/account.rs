@@ -12,7 +12,8 @@ use super::{IdsError, Kind, Table, line};
 pub struct AccountCommand {
     /// The program, as it was called, and its arguments.
     pub arguments: Vec<String>,
-    /// Of a new user: its primary group by number, which must be there before the user is made.
+    /// Of a new user: its primary group by number, which must be there before the user is made:
+    /// that of the group which the command names, else the one of the table.
     pub primary_group: Option<u32>,
 }
 
@@ -53,7 +54,7 @@ pub fn account_command(
         });
     };
 
-    let mut arguments = Vec::new();
+    let (mut arguments, mut primary) = (Vec::new(), numbers.group);
     let mut missing = vec![(Meaning::Id, Some(numbers.id)), (Meaning::Group, numbers.group)];
     for word in &words {
         match word {
@@ -62,7 +63,10 @@ pub fn account_command(
                 missing.retain(|(wanted, _)| wanted != meaning);
                 let value = match (meaning, kind) {
                     (Meaning::Id, _) => numbers.id.to_string(),
-                    (Meaning::Group, Kind::Users) => primary_group(value, numbers.group, table),
+                    (Meaning::Group, Kind::Users) => {
+                        primary = table.groups.get(*value).map(|group| group.id).or(primary);
+                        primary.map_or_else(|| (*value).to_owned(), |group| group.to_string())
+                    }
                     _ => (*value).to_owned(),
                 };
                 match joined {
@@ -83,14 +87,7 @@ pub fn account_command(
         number.map(|number| [option.to_owned(), number.to_string()])
     });
     let arguments = [program.to_owned()].into_iter().chain(added.flatten()).chain(arguments);
-    Ok(Some(AccountCommand { arguments: arguments.collect(), primary_group: numbers.group }))
-}
-
-/// The group that a user's command names, by number: that of the group of this name, else the
-/// one of the table.
-fn primary_group(value: &str, of_user: Option<u32>, table: &Table) -> String {
-    let named = table.groups.get(value).map(|group| group.id);
-    named.or(of_user).map_or_else(|| value.to_owned(), |group| group.to_string())
+    Ok(Some(AccountCommand { arguments: arguments.collect(), primary_group: primary }))
 }
 
 /// A part of a command line.
@@ -191,6 +188,17 @@ mod tests {
             ),
         ] {
             check(command, expected);
+        }
+    }
+
+    #[test]
+    fn the_group_that_must_be_there_first_is_the_one_that_the_command_gets() {
+        let text = "uids = {'redis': (127, 138)}\ngids = {'ssl': (119, '')}\n";
+        let table = Table::parse("t", text).unwrap();
+        for (command, group) in [("useradd redis", 138), ("useradd -g ssl redis", 119)] {
+            let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            let numbered = account_command(&command, &table).unwrap().unwrap();
+            assert_eq!(numbered.primary_group, Some(group), "{command:?}");
         }
     }
 
