@@ -53,6 +53,7 @@ const DOORS: &[&str] = &[
     "agent/src/world/real.rs",       // the agent's
     "agent/src/init/supervisor.rs",  // PID 1 starts the agent proper, before there is a Runner
     "initrd/src/command.rs",         // the initrd builder's
+    "server/src/admin/edit.rs",      // the admin's editor
     "server/src/bin/edeploy-cgi.rs", // starts nothing but itself, to stay
     "tests/lab/process.rs",          // the lab's
     "tests/lab/tiers.rs",            // cargo, whose output is counted as it comes

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use specs::facts::Facts;
-use specs::fleet::{Answer, Decision, Untold};
+use specs::fleet::{Answer, Complaint, Decision, Untold};
+use specs::matching::Prepared;
 use specs::units::{Mac, Token};
 use specs::wire::{EventBatch, PROTOCOL, field};
 use tracing::{error, info, warn};
@@ -236,12 +237,21 @@ impl Application {
         let ticket = ticket.map_err(|error| Refused::new(400, error.to_string()))?;
         let decided = match form.text(field::FAILURE)? {
             Some(profile) => {
-                // Without it, anyone could raise any count.
-                let ticket = ticket.ok_or_else(|| {
-                    Refused::new(400, "a report of a failure needs the `ticket` of its plan")
-                })?;
                 let profile = profile.to_owned();
-                store.transact(move |world, now, _| world.failure(&ticket, &profile, now))
+                match ticket {
+                    Some(ticket) => {
+                        store.transact(move |world, now, _| world.failure(&ticket, &profile, now))
+                    }
+                    None => {
+                        self.refuse_boot_loop(&store, &facts)?;
+                        let reason = form.text(field::REASON)?.map(str::to_owned);
+                        store.transact(move |world, now, _| {
+                            let reason = reason.as_deref();
+                            let failure = Complaint { profile: &profile, reason };
+                            world.complaint(&facts, &failure, now)
+                        })
+                    }
+                }
             }
             None => {
                 self.refuse_boot_loop(&store, &facts)?;
@@ -383,14 +393,14 @@ fn store_log(store: &Store, name: &str, content: &[u8]) -> Result<Response, Refu
     }
 }
 
-/// What the machine with these facts gets. Why profiles do not fit is put in words when nobody
-/// waits for the store any more.
+/// What the machine with these facts gets. They are prepared before anybody waits for the store,
+/// and why profiles do not fit is put in words when nobody does any more.
 fn decide_upload(store: &Store, facts: Facts) -> Result<Decision, Arc<StoreError>> {
-    let facts = Arc::new(facts);
+    let facts = Arc::new(Prepared::new(facts));
     let untold: Arc<OnceLock<Untold>> = Arc::default();
     let (looked_at, left) = (Arc::clone(&facts), Arc::clone(&untold));
     let mut decided = store.transact(move |world, now, fresh| {
-        let (decision, untold) = world.decide(&looked_at, now, fresh);
+        let (decision, untold) = world.decide(&looked_at.matcher(), now, fresh);
         if let Some(untold) = untold {
             // Set once: a decision is made once.
             let _ = left.set(untold);
@@ -398,7 +408,7 @@ fn decide_upload(store: &Store, facts: Facts) -> Result<Decision, Arc<StoreError
         decision
     })?;
     if let (Answer::Refused(refused), Some(untold)) = (&mut decided.answer, untold.get()) {
-        untold.tell(&facts, refused);
+        untold.tell(&facts.matcher(), refused);
     }
     Ok(decided)
 }

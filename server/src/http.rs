@@ -17,15 +17,20 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tracing::error;
+use tempfile::TempDir;
+use tracing::{error, warn};
 
 use self::guard::{Done, Guard, Job};
 use crate::request::{Request, Response};
+use crate::resident::LONGEST_SOCKET;
+use crate::store::files::absent_as_none;
+use crate::store::lock::Lock;
 
 /// What answers requests.
 pub type Application = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
@@ -87,17 +92,19 @@ impl Stopper {
 }
 
 impl Front {
-    /// Starts answering what arrives at `listener`.
+    /// Starts answering what arrives at `listener`. For a moment there is a socket in `folder`, which
+    /// nobody else can look into.
     pub fn start(
         listener: TcpListener,
         limits: FrontLimits,
+        folder: Option<&Path>,
         application: Application,
     ) -> io::Result<Front> {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         let stopper =
             Stopper { stop: Arc::new(AtomicBool::new(false)), waker: Waker(Arc::new(waker)) };
-        let (inner, streams) = private_server(limits.workers)?;
+        let (inner, streams) = private_server(folder, limits.workers)?;
         let handlers = (0..limits.workers)
             .map(|_| spawn_handler(Arc::clone(&inner), Arc::clone(&application)))
             .collect();
@@ -147,14 +154,16 @@ impl Front {
 
 /// `tiny_http` on a Unix socket that only these connections ever reach: its name is gone before
 /// the first client is served.
-fn private_server(workers: usize) -> io::Result<(Arc<tiny_http::Server>, Vec<UnixStream>)> {
-    let folder = tempfile::Builder::new().prefix("edeploy-server-").tempdir()?;
-    let path = folder.path().join("http");
-    let listener = UnixListener::bind(&path)?;
+fn private_server(
+    folder: Option<&Path>,
+    workers: usize,
+) -> io::Result<(Arc<tiny_http::Server>, Vec<UnixStream>)> {
+    let meeting = Meeting::at(folder)?;
+    let listener = UnixListener::bind(&meeting.socket)?;
     let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
     let mut streams = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let mut stream = UnixStream::connect(&path)?;
+        let mut stream = UnixStream::connect(&meeting.socket)?;
         // `tiny_http` may give two connections that come at once to one idle thread, and the
         // second would wait for the end of the first, which never comes: one at a time, each
         // answered once before the next.
@@ -163,8 +172,47 @@ fn private_server(workers: usize) -> io::Result<(Arc<tiny_http::Server>, Vec<Uni
         relay::receive(&mut stream)?;
         streams.push(stream);
     }
-    folder.close()?;
+    std::fs::remove_file(&meeting.socket)?;
     Ok((Arc::new(server), streams))
+}
+
+/// Where the two sides of the front meet when it starts.
+struct Meeting {
+    socket: PathBuf,
+    /// What makes it nobody else's meanwhile.
+    _held: Held,
+}
+
+enum Held {
+    /// One server at a time has the socket in the folder of all that serve the same deployment.
+    Turn { _lock: Lock },
+    /// A folder of its own.
+    Folder { _folder: TempDir },
+}
+
+impl Meeting {
+    /// In `folder`, where the next server removes what a killed one left; where that cannot be, in a
+    /// temporary folder.
+    fn at(folder: Option<&Path>) -> io::Result<Meeting> {
+        let here = folder.map(|folder| folder.join("http"));
+        let here = here.filter(|socket| socket.as_os_str().len() <= LONGEST_SOCKET);
+        if let Some(socket) = here {
+            match Meeting::in_turn(socket) {
+                Ok(meeting) => return Ok(meeting),
+                // A deployment that cannot be written to now may be later: it is served.
+                Err(error) => warn!(%error, "the front starts in a temporary folder"),
+            }
+        }
+        let folder = tempfile::Builder::new().prefix("edeploy-server-").tempdir()?;
+        let socket = folder.path().join("http");
+        Ok(Meeting { socket, _held: Held::Folder { _folder: folder } })
+    }
+
+    fn in_turn(socket: PathBuf) -> io::Result<Meeting> {
+        let lock = Lock::open(&socket.with_extension("lock"))?.hold()?;
+        absent_as_none(std::fs::remove_file(&socket))?;
+        Ok(Meeting { socket, _held: Held::Turn { _lock: lock } })
+    }
 }
 
 /// What is sent over a new connection to see that it is served.

@@ -27,6 +27,8 @@ use crate::store::lock::Lock;
 const WORKERS: usize = 16;
 /// Neither side waits longer for the other: the lock's deadline and some.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest path of a socket: what `sockaddr_un` holds beside the zero at its end.
+pub(crate) const LONGEST_SOCKET: usize = 107;
 /// Longest head of either direction.
 const MAX_HEAD: u64 = 64 << 10;
 
@@ -109,10 +111,8 @@ fn receive<H: for<'de> Deserialize<'de>>(
 
 /// Where the resident listens; `None` when the path is too long for a socket.
 fn socket(settings: &Settings) -> Option<PathBuf> {
-    /// Of `sockaddr_un`, with the zero at its end.
-    const LONGEST: usize = 107;
     let path = settings.sections().next()?.private_dir().join("resident");
-    (path.as_os_str().len() <= LONGEST).then_some(path)
+    (path.as_os_str().len() <= LONGEST_SOCKET).then_some(path)
 }
 
 /// The right to start a resident, which one program has at a time; given up when dropped.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -17,10 +17,15 @@ use tracing::{error, info, warn};
 use crate::handle::{Application, chain};
 use crate::http::{Front, FrontLimits, Stopper};
 use crate::memory;
+use crate::request::Request;
 use crate::resident::Resident;
+use crate::retention;
+use crate::settings::Section;
 
 /// How often the readable files are looked after: they lag by a second at most.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
+/// How often it is looked for what is too old to be kept.
+const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 
 /// Serves until a signal ends it. `listen` overrides LISTEN of edeploy.conf.
 pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Result<()> {
@@ -46,7 +51,10 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals")?;
     let address = listener.local_addr().unwrap_or(address);
     let handler = Arc::clone(&application);
-    let front = Front::start(listener, limits, Arc::new(move |request| handler.handle(request)))
+    // The store has made it by now, if it can be made.
+    let folder = settings.sections().next().map(Section::private_dir);
+    let answer = Arc::new(move |request: &Request| handler.handle(request));
+    let front = Front::start(listener, limits, folder.as_deref(), answer)
         .context("cannot start the HTTP front")?;
     info!(%address, workers = limits.workers, "serving");
     spawn_signals(signals, Arc::clone(&application), front.stopper())?;
@@ -56,11 +64,16 @@ pub fn serve(application: Application, listen: Option<SocketAddr>) -> anyhow::Re
         let mut resident = None;
         // What starting took is given back as well.
         let mut was_busy = true;
+        let mut swept: Option<Instant> = None;
         while end.recv_timeout(SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
             let is_busy = syncing.stores_to_sync().iter().any(|store| store.is_behind());
             sync(&syncing);
             if was_busy && !is_busy {
                 memory::give_back();
+            }
+            if !is_busy && swept.is_none_or(|at| at.elapsed() >= SWEEP_PERIOD) {
+                retention::sweep_all(&syncing);
+                swept = Some(Instant::now());
             }
             was_busy = is_busy;
             // A CGI program may be it already, for as long as others keep coming.

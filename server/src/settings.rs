@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use specs::fleet::Keep;
+
 use self::ini::{Entry, RawSection};
 
 /// The section that an upload without the form field `section` means.
@@ -19,8 +21,8 @@ pub const DEFAULT_SECTION: &str = "SERVER";
 /// Where the file is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/edeploy.conf";
 
-/// Every key, with what it is for: the one table that `--help`, the README and the message
-/// about an unknown key share.
+/// Every key, with what it is for: the one table that `serve --help` and the message about an
+/// unknown key share.
 pub const KEYS: &[(&str, &str)] = &[
     ("CONFIGDIR", "folder of state, *.specs, *.cmdb and *.configure"),
     ("STATEDIR", "folder of what the server writes; empty: CONFIGDIR itself is rewritten"),
@@ -35,6 +37,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("MAXBODY", "largest body of a request in bytes, default 16777216"),
     ("MAXFACTS", "most facts of one machine, default 20000"),
     ("MAXLOGS", "most bytes of uploaded logs in LOGDIR, default 1073741824"),
+    ("LOGAGE", "uploaded logs older than this are removed: `90d`; empty: none is"),
+    ("LOGCOUNT", "most logs of one name that are kept, default 0: all"),
+    ("RECORDAGE", "machines that hold nothing are forgotten after this: `90d`; empty: none is"),
+    ("RECORDCOUNT", "most machines that hold nothing and are remembered, default 0: all"),
     ("RATELIMIT", "most requests of one address a minute, default 6000; 0: no limit"),
     ("MACHINERATE", "most uploads of one machine a minute, default 60; 0: no limit"),
     ("LISTEN", "address of `serve`, default 0.0.0.0:80 (section SERVER only)"),
@@ -90,6 +96,19 @@ pub struct Section {
     pub lease: Duration,
     /// Limits on what it accepts.
     pub limits: Limits,
+    /// What is kept of logs and of machines that hold nothing.
+    pub retention: Retention,
+}
+
+/// What one section keeps for how long; everything unless its settings say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// How old uploaded logs may become.
+    pub log_age: Option<Duration>,
+    /// How many logs of one name are kept, the newest included.
+    pub log_count: Option<usize>,
+    /// Which records of machines that hold nothing are kept.
+    pub records: Keep,
 }
 
 /// Limits on what one section accepts.
@@ -232,6 +251,7 @@ impl Section {
                 requests_per_minute: 6000,
                 uploads_per_minute: 60,
             },
+            retention: Retention::default(),
             config_dir,
         }
     }
@@ -293,6 +313,14 @@ fn section(raw: &RawSection, base: &Path) -> Result<Section, Mistake> {
     if let Some(entry) = value("MACHINERATE") {
         section.limits.uploads_per_minute = number_or_zero(entry)?;
     }
+    section.retention = Retention {
+        log_age: value("LOGAGE").map(duration).transpose()?,
+        log_count: value("LOGCOUNT").map(limit).transpose()?.flatten(),
+        records: Keep {
+            age: value("RECORDAGE").map(duration).transpose()?.map(|age| age.as_secs()),
+            count: value("RECORDCOUNT").map(limit).transpose()?.flatten(),
+        },
+    };
     Ok(section)
 }
 
@@ -321,6 +349,11 @@ fn number<T: TryFrom<u64>>(entry: &Entry) -> Result<T, Mistake> {
     })
 }
 
+/// A number, of which 0 is no limit.
+fn limit(entry: &Entry) -> Result<Option<usize>, Mistake> {
+    if entry.value == "0" { Ok(None) } else { number(entry).map(Some) }
+}
+
 fn number_or_zero(entry: &Entry) -> Result<u32, Mistake> {
     if entry.value == "0" { Ok(0) } else { number(entry) }
 }
@@ -330,11 +363,17 @@ fn duration(entry: &Entry) -> Result<Duration, Mistake> {
         Some((position, 's')) => (&entry.value[..position], 1),
         Some((position, 'm')) => (&entry.value[..position], 60),
         Some((position, 'h')) => (&entry.value[..position], 3600),
+        Some((position, 'd')) => (&entry.value[..position], 86_400),
         _ => (entry.value.as_str(), 1),
     };
     let seconds = digits.trim().parse::<u64>().ok().filter(|seconds| *seconds > 0);
     seconds.and_then(|seconds| seconds.checked_mul(unit)).map(Duration::from_secs).ok_or_else(
-        || (entry.line, format!("{} = {}: expected `45s`, `30m` or `2h`", entry.key, entry.value)),
+        || {
+            (
+                entry.line,
+                format!("{} = {}: expected `45s`, `30m`, `2h` or `90d`", entry.key, entry.value),
+            )
+        },
     )
 }
 
@@ -386,6 +425,22 @@ METADATAURL = http://192.168.122.1/
         assert_eq!(settings.section("LAB").unwrap().config_dir, Path::new("/etc/lab"));
     }
 
+    #[test]
+    fn everything_is_kept_unless_it_is_said_for_how_long() {
+        let retention = |more: &str| {
+            let settings = parse(&format!("[SERVER]\nCONFIGDIR=/c\n{more}")).unwrap();
+            settings.section("SERVER").unwrap().retention.clone()
+        };
+        assert_eq!(retention("LOGAGE=\nLOGCOUNT=0\nRECORDCOUNT=0\n"), Retention::default());
+        let expected = Retention {
+            log_age: Some(Duration::from_secs(90 * 86_400)),
+            log_count: Some(5),
+            records: Keep { age: Some(7200), count: Some(1000) },
+        };
+        let said = "LOGAGE=90d\nLOGCOUNT=5\nRECORDAGE=2h\nRECORDCOUNT=1000\n";
+        assert_eq!(retention(said), expected);
+    }
+
     #[track_caller]
     fn check_error(text: &str, expected: &str) {
         let error = parse(text).unwrap_err().to_string();
@@ -398,6 +453,8 @@ METADATAURL = http://192.168.122.1/
         check_error("[SERVER]\nLEASE=5m\n", "edeploy.conf:2: section `SERVER` needs CONFIGDIR");
         check_error("[S]\nCONFIGDIR=/c\nLEASE=soon\n", ":3: LEASE = soon: expected `45s`");
         check_error("[S]\nCONFIGDIR=/c\nMAXBODY=-1\n", "expected a whole number above 0");
+        check_error("[S]\nCONFIGDIR=/c\nRECORDAGE=9y\n", "`2h` or `90d`");
+        check_error("[S]\nCONFIGDIR=/c\nLOGCOUNT=some\n", "expected a whole number above 0");
         check_error("[SERVER]\nCONFIGDIR=/c\nLISTEN=here\n", "expected ADDRESS:PORT");
         check_error("[S]\nCONFIGDIR=/c\nUSEPXEMNGR=True\n", "needs PXEMNGRURL");
     }

@@ -9,6 +9,7 @@
 //! Every process has its own copy of the world in memory and brings it up to date under the lock:
 //! from the journal, and from files that an admin edited. Not here: any decision.
 
+mod edit;
 mod engine;
 pub(crate) mod files;
 mod journal;
@@ -35,6 +36,7 @@ use self::sources::Sources;
 use self::write_behind::Placed;
 use crate::settings::Section;
 
+pub use edit::Installed;
 pub use journal::JournalError;
 
 /// Why something could not be read or stored. Nothing was changed, and no answer may claim it.
@@ -302,9 +304,11 @@ impl Store {
     /// Where requests never pause something is always behind, and the journal would grow without
     /// end. Before it does, all of them wait once, for what came since the files were written.
     fn catch_up(&self, engine: &mut Engine) -> Result<(), StoreError> {
-        if !engine.is_overlong() {
-            return Ok(());
-        }
+        if engine.is_overlong() { self.write_now(engine) } else { Ok(()) }
+    }
+
+    /// Writes what lags while everyone waits.
+    fn write_now(&self, engine: &mut Engine) -> Result<(), StoreError> {
         let Some(snapshot) = engine.snapshot()? else { return Ok(()) };
         let placed = engine.place(snapshot.write(&self.section)?)?;
         self.sync_folders(&placed)?;

@@ -28,6 +28,7 @@ fn start(limits: FrontLimits) -> Running {
     let front = Front::start(
         listener,
         limits,
+        None,
         Arc::new(move |request| {
             count.fetch_add(1, Ordering::SeqCst);
             match request.target() {

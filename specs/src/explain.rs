@@ -14,7 +14,7 @@ pub use mend::{FactChange, Mend, mend};
 use serde::Serialize;
 
 use crate::facts::Fact;
-use crate::lang::{Column, Function, Quantity, Spec, Test, Truth, tuple_text};
+use crate::lang::{Column, Function, Line, Quantity, Spec, Test, Truth, tuple_text};
 use crate::matching::{BUDGET, Budget, Matcher, NoMatch, Problem, Search};
 use crate::secret::{REDACTED, is_secret_key};
 use crate::value::{Value, Variables};
@@ -127,30 +127,122 @@ fn nearest(
     taken: &[usize],
     bound: &Variables,
 ) -> Vec<Nearest> {
-    let columns = &spec.lines[line].columns;
-    let mut ranked: Vec<(usize, f64, Nearest)> = Vec::new();
+    let wanted = Wanted::new(matcher, &spec.lines[line], bound);
+    let columns = &wanted.line.columns;
+    // The nearest so far, and how near they are. Nothing is made of a fact that is not among them.
+    let mut ranked: Vec<(usize, f64, usize)> = Vec::with_capacity(NEAREST + 1);
     for fact in 0..matcher.facts().0.len() {
-        let failures: Vec<Option<Why>> =
-            (0..4).map(|at| failure(matcher, spec, line, fact, at, bound)).collect();
-        let held = (0..4).filter(|&at| failures[at].is_none()).map(|at| WEIGHTS[at]).sum();
-        let first = failures.iter().position(Option::is_some);
-        let (column, why) = match first.and_then(|at| Some((at, failures[at].clone()?))) {
-            Some((at, why)) => (Some(at), why),
+        let holds = |at: usize| wanted.failure(fact, at).is_none();
+        let names = [0, 1, 2].map(holds);
+        let mut held: usize =
+            WEIGHTS.iter().zip(names).filter(|(_, held)| *held).map(|(weight, _)| weight).sum();
+        let farthest = ranked.get(NEAREST - 1).map_or(0, |(held, ..)| *held);
+        if held + WEIGHTS[VALUE] < farthest {
+            continue;
+        }
+        held += if holds(VALUE) { WEIGHTS[VALUE] } else { 0 };
+        let first = names.iter().position(|held| !held).unwrap_or(VALUE);
+        let distance = distance(&columns[first], matcher.index().text(fact, first));
+        // Facts in their order when all else is equal.
+        let nearer = |(other, far, _): &(usize, f64, usize)| {
+            other.cmp(&held).then(distance.total_cmp(far)).is_ge()
+        };
+        let place = ranked.partition_point(nearer);
+        ranked.insert(place, (held, distance, fact));
+        ranked.truncate(NEAREST);
+    }
+    let told = ranked.into_iter().map(|(.., fact)| wanted.told(fact, taken));
+    told.map(|nearest| nearest.without_secrets(matcher)).collect()
+}
+
+/// A line with all that facts are compared to, made once for all of them.
+struct Wanted<'a> {
+    matcher: &'a Matcher<'a>,
+    line: &'a Line,
+    /// What a column must say: the text of a literal.
+    literals: [Option<String>; 4],
+    /// The name of the variable of a column, and its value when earlier lines bind it.
+    bound: [Option<(&'a str, Option<String>)>; 4],
+}
+
+/// How a column of a fact fails a line.
+enum Failure {
+    Differs,
+    NotApplicable,
+    Bound,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(matcher: &'a Matcher<'a>, line: &'a Line, bound: &Variables) -> Wanted<'a> {
+        let column = |at: usize| &line.columns[at];
+        let literals = [0, 1, 2, 3].map(|at| match &column(at).test {
+            Some(Test::Literal(value)) => Some(value.as_text()),
+            _ => None,
+        });
+        let bound = [0, 1, 2, 3].map(|at| {
+            let name = column(at).variable.as_ref()?.name.as_str();
+            Some((name, bound.get(name).map(Value::as_text)))
+        });
+        Wanted { matcher, line, literals, bound }
+    }
+
+    /// How a column of a fact does not satisfy the line, when it does not.
+    fn failure(&self, fact: usize, at: usize) -> Option<Failure> {
+        let index = self.matcher.index();
+        let text = index.text(fact, at);
+        if self.literals[at].as_deref().is_some_and(|literal| literal != text) {
+            return Some(Failure::Differs);
+        }
+        match index.function(self.line, fact, at) {
+            Truth::Yes => {}
+            Truth::No => return Some(Failure::Differs),
+            Truth::NotApplicable => return Some(Failure::NotApplicable),
+        }
+        let value = self.value(fact, at)?;
+        (value != text).then_some(Failure::Bound)
+    }
+
+    /// The value that the variable of a column has, by earlier lines or an earlier column.
+    fn value(&self, fact: usize, at: usize) -> Option<&str> {
+        let (name, value) = self.bound[at].as_ref()?;
+        if let Some(value) = value {
+            return Some(value);
+        }
+        let same =
+            |left: &usize| self.bound[*left].as_ref().is_some_and(|(other, _)| other == name);
+        (0..at).find(same).map(|left| self.matcher.index().text(fact, left))
+    }
+
+    /// Why a fact is near, and not near enough.
+    fn told(&self, fact: usize, taken: &[usize]) -> Nearest {
+        let failed = (0..4).find_map(|at| Some((at, self.failure(fact, at)?)));
+        let (column, why) = match failed {
+            Some((at, failure)) => (Some(at), self.why(fact, at, &failure)),
             None => match taken.iter().position(|&other| other == fact) {
                 Some(line) => (None, Why::Taken { line }),
                 None => (None, Why::Differs),
             },
         };
-        let at = column.unwrap_or(3);
-        let actual = matcher.value(fact, at);
-        let distance = distance(&columns[at], &actual.as_text());
-        let expected = condition(&columns[at]);
-        ranked.push((held, distance, Nearest { fact, column, expected, actual, why }));
+        let at = column.unwrap_or(VALUE);
+        let expected = condition(&self.line.columns[at]);
+        Nearest { fact, column, expected, actual: self.matcher.value(fact, at), why }
     }
-    // Facts in their order when all else is equal: the sort is stable.
-    ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)));
-    let nearest = ranked.into_iter().take(NEAREST).map(|(_, _, nearest)| nearest);
-    nearest.map(|nearest| nearest.without_secrets(matcher)).collect()
+
+    fn why(&self, fact: usize, at: usize, failure: &Failure) -> Why {
+        let index = self.matcher.index();
+        match (failure, &self.line.columns[at].test) {
+            (Failure::NotApplicable, Some(Test::Function(function))) => {
+                let reason =
+                    function.why_not_applicable(index.text(fact, at), index.unit(fact, at));
+                reason.map_or(Why::Differs, Why::NotApplicable)
+            }
+            (Failure::Bound, _) => {
+                let variable = self.bound[at].as_ref().map_or("", |(name, _)| name).to_owned();
+                Why::Bound { variable, value: self.value(fact, at).unwrap_or_default().to_owned() }
+            }
+            _ => Why::Differs,
+        }
+    }
 }
 
 /// What a column wants, without the variable it binds.
@@ -160,43 +252,6 @@ fn condition(column: &Column) -> String {
         (Some(_), Some(_), Some((_, condition))) => condition.to_owned(),
         _ => text,
     }
-}
-
-/// Why a column of a fact does not satisfy a line, when it does not.
-fn failure(
-    matcher: &Matcher<'_>,
-    spec: &Spec,
-    line: usize,
-    fact: usize,
-    at: usize,
-    bound: &Variables,
-) -> Option<Why> {
-    let line = &spec.lines[line];
-    let column = &line.columns[at];
-    let index = matcher.index();
-    let text = index.text(fact, at);
-    match &column.test {
-        Some(Test::Literal(value)) if value.as_text() != text => return Some(Why::Differs),
-        Some(Test::Function(function)) => match index.function(line, fact, at) {
-            Truth::Yes => {}
-            Truth::No => return Some(Why::Differs),
-            Truth::NotApplicable => {
-                let reason = function.why_not_applicable(text, index.unit(fact, at));
-                return Some(reason.map_or(Why::Differs, Why::NotApplicable));
-            }
-        },
-        _ => {}
-    }
-    let variable = &column.variable.as_ref()?.name;
-    let earlier = (0..at).find(|&left| {
-        line.columns[left].variable.as_ref().is_some_and(|other| other.name == *variable)
-    });
-    let value = match (bound.get(variable), earlier) {
-        (Some(value), _) => value.as_text(),
-        (None, Some(left)) => index.text(fact, left).to_owned(),
-        (None, None) => return None,
-    };
-    (value != text).then(|| Why::Bound { variable: variable.clone(), value })
 }
 
 /// How far a value is from a numeric condition: ties among equally near facts.
@@ -315,8 +370,8 @@ impl Nearest {
 
 /// Whether a fact under a key that is named like a secret has this value.
 fn is_secret_text(matcher: &Matcher<'_>, text: &str) -> bool {
-    let mut facts = matcher.facts().0.iter();
-    !text.is_empty() && facts.any(|fact| fact.3.as_text() == text && is_secret_key(&fact.2))
+    let mut facts = matcher.index().with_value(text);
+    !text.is_empty() && facts.any(|fact| is_secret_key(fact_key(matcher, fact)))
 }
 
 /// A fact for a sentence.

@@ -12,11 +12,13 @@
 mod census;
 pub mod change;
 mod draft;
+pub mod edit;
 mod entries;
 mod marks;
 mod operate;
 mod reconcile;
 mod report;
+mod retire;
 mod upload;
 mod world;
 
@@ -28,6 +30,8 @@ use crate::wire::ProfileRefusal;
 
 pub use census::Census;
 pub use change::{Change, facts_digest};
+pub use report::Complaint;
+pub use retire::Keep;
 pub use upload::Untold;
 pub use upload::trial::{Chosen, Given, Outcome, Trial, Tried};
 pub use world::{File, Loaded, World};

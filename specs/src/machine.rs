@@ -98,6 +98,10 @@ pub struct Record {
     /// product and serial, which may change.
     #[serde(default)]
     pub facts_names: Vec<Name>,
+    /// The failure it reported last without showing a ticket: nobody can tell whether it is true, and
+    /// it changes nothing. Gone with the next plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complaint: Option<HistoryLine>,
     /// What happened, oldest first, at most [`HISTORY_LINES`].
     #[serde(default)]
     pub history: Vec<HistoryLine>,
@@ -189,6 +193,7 @@ impl Record {
             rebinding: false,
             facts_digest: String::new(),
             facts_names: Vec::new(),
+            complaint: None,
             history: Vec::new(),
         }
     }
@@ -213,6 +218,20 @@ impl Record {
             Phase::Failed => assignment.destroying,
             Phase::Unmatched | Phase::Released => false,
         })
+    }
+
+    /// When anything was heard of it, or it changed.
+    pub fn last_seen(&self) -> Seconds {
+        let complained = self.complaint.as_ref().map_or(0, |complaint| complaint.at);
+        self.heard.max(self.since).max(complained)
+    }
+
+    /// Whether forgetting it takes nothing from it: no entry, no count, and nothing that an
+    /// operator decided for it.
+    pub fn holds_nothing(&self) -> bool {
+        let counted = self.assignment.as_ref().is_some_and(|assignment| assignment.counted);
+        let bound = self.is_bound() || self.bound_entry().is_some();
+        !(bound || counted || self.rebinding || self.pin.is_some())
     }
 
     /// Enters a phase; the time of entry moves only when the phase changes.

@@ -15,6 +15,8 @@ mod search;
 pub(crate) use problem::Problem;
 pub(crate) use search::{Budget, Search};
 
+use std::sync::Arc;
+
 use crate::facts::Facts;
 use crate::lang::Spec;
 use crate::value::{Value, Variables};
@@ -28,7 +30,27 @@ pub const BUDGET: u64 = 5_000_000;
 #[derive(Debug)]
 pub struct Matcher<'a> {
     facts: &'a Facts,
-    index: Index,
+    index: Arc<Index>,
+}
+
+/// The same for one who asks in several places and cannot lend the facts to all of them.
+#[derive(Debug)]
+pub struct Prepared {
+    facts: Facts,
+    index: Arc<Index>,
+}
+
+impl Prepared {
+    /// Prepares these facts.
+    pub fn new(facts: Facts) -> Prepared {
+        let index = Arc::new(Index::new(&facts));
+        Prepared { facts, index }
+    }
+
+    /// A matcher, without preparing them again.
+    pub fn matcher(&self) -> Matcher<'_> {
+        Matcher { facts: &self.facts, index: Arc::clone(&self.index) }
+    }
 }
 
 /// An assignment that satisfies every line.
@@ -56,7 +78,7 @@ pub enum NoMatch {
 impl<'a> Matcher<'a> {
     /// Prepares these facts.
     pub fn new(facts: &'a Facts) -> Matcher<'a> {
-        Matcher { facts, index: Index::new(facts) }
+        Matcher { facts, index: Arc::new(Index::new(facts)) }
     }
 
     /// The facts.

@@ -23,8 +23,10 @@ pub mod field {
     pub const FILE: &str = "file";
     /// Section of edeploy.conf, default `SERVER`.
     pub const SECTION: &str = "section";
-    /// Profile whose installation failed.
+    /// Profile whose installation failed; `*` of a machine that never got so far.
     pub const FAILURE: &str = "failure";
+    /// Why, in a sentence, when there is no ticket whose events have said it.
+    pub const REASON: &str = "reason";
     /// [`super::PROTOCOL`]; absent in uploads of the original's clients.
     pub const PROTOCOL: &str = "protocol";
     /// Version of the agent.

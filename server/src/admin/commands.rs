@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use specs::check::{Files, Report};
+use specs::diagnostic::Diagnostic;
 use specs::facts::Facts;
-use specs::fleet::{Answer, Refused, World};
+use specs::fleet::{Answer, File, Refused, World};
 use specs::machine::{Record, Seconds};
 use specs::plan::Plan;
 use specs::units::Name;
@@ -131,17 +132,29 @@ pub fn check(config: &Path, folder: Option<&Path>) -> anyhow::Result<Report> {
     if let Some(folder) = folder {
         return Ok(specs::check::check(&files_of(folder)?));
     }
-    let section = default_section(config)?;
-    let mut files = files_of(&section.config_dir)?;
-    let mut marks = Store::new(section).look_unsettled(|world| {
+    check_store(&Store::new(default_section(config)?), None)
+}
+
+/// Everything that is wrong with the files of a deployment; with an edited version of one, what
+/// would be.
+pub(super) fn check_store(store: &Store, edited: Option<(&File, &[u8])>) -> anyhow::Result<Report> {
+    let mut files = files_of(&store.section().config_dir)?;
+    let mut marks = store.look_unsettled(|world| {
         // Of `state` and CMDBs the copy in STATEDIR counts, if there is one.
         for file in world.files() {
             if let Some(text) = world.text(&file) {
                 files.insert(file.to_string(), text.into_bytes());
             }
         }
-        let profiles = world.cmdbs.keys();
-        profiles.flat_map(|profile| world.check_marks(profile)).collect::<Vec<_>>()
+        let marks = |world: &World| -> Vec<Diagnostic> {
+            world.cmdbs.keys().flat_map(|profile| world.check_marks(profile)).collect()
+        };
+        let Some((file, bytes)) = edited else { return marks(world) };
+        files.insert(file.to_string(), bytes.to_owned());
+        let mut world = world.clone();
+        // What cannot be read is told with its place below.
+        let _ = world.read(file, Some(bytes));
+        marks(&world)
     })?;
     let mut report = specs::check::check(&files);
     report.findings.append(&mut marks);

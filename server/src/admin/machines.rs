@@ -45,13 +45,14 @@ pub fn table(records: &[Record], now: Seconds, width: Option<u16>) -> String {
     }
     for record in records {
         let assignment = record.assignment.as_ref();
+        let step = assignment.and_then(|assignment| assignment.step.as_deref());
         let text = |text: Option<&str>| shown(text.unwrap_or("-"), 40);
         table.add_row([
             shown(record.display_name(), 40),
             record.phase.to_string(),
             duration(now.saturating_sub(record.since)),
             text(assignment.map(|assignment| assignment.profile.as_str())),
-            text(assignment.and_then(|assignment| assignment.step.as_deref())),
+            text(step.or(record.complaint.as_ref().map(|complaint| complaint.text.as_str()))),
             text(record.identity.serial.as_deref()),
             text(record.identity.macs.first().map(|mac| mac.as_str())),
         ]);
@@ -71,6 +72,7 @@ pub fn summary_json(record: &Record) -> serde_json::Value {
         "profile": assignment.map(|assignment| &assignment.profile),
         "hostname": assignment.map(|assignment| &assignment.hostname),
         "step": assignment.and_then(|assignment| assignment.step.as_ref()),
+        "complaint": record.complaint,
         "serial": record.identity.serial,
         "uuid": record.identity.uuid,
         "macs": record.identity.macs,
@@ -122,6 +124,9 @@ pub fn full_text(record: &Record, now: Seconds) -> String {
         for (name, value) in &assignment.variables {
             lines.push(format!("  {name} = {}", shown(&value.as_text(), 100)));
         }
+    }
+    if let Some(complaint) = &record.complaint {
+        lines.push(format!("complaint {} {}", time(complaint.at), shown(&complaint.text, 300)));
     }
     lines.push("history".to_owned());
     for line in &record.history {

@@ -15,15 +15,14 @@ use server::cgi;
 use server::handle::{Application, chain};
 use server::request::{Request, Response, shown};
 use server::resident::{self, Resident, Starter};
+use server::retention;
 use server::settings::{DEFAULT_PATH, Settings};
 use server::store::{Store, StoreError};
 use tracing::{error, info};
 
 fn main() -> ExitCode {
     server::memory::settle();
-    // A log on a disk that is full must cost no answer: the complaint about it would panic.
-    let log = tracing_subscriber::fmt().log_internal_errors(false);
-    log.with_writer(io::stderr).with_ansi(false).init();
+    server::logging::start(false);
     let config =
         std::env::var_os("EDEPLOY_CONF").map_or_else(|| DEFAULT_PATH.into(), PathBuf::from);
     let application = match Application::open(&config) {
@@ -132,6 +131,7 @@ fn stay(application: &Arc<Application>) {
         Ok(Some(resident)) => {
             resident.stay(IDLE, || each_store(application, Store::sync_if_behind));
             resident.end();
+            retention::sweep_all(application);
             each_store(application, |store| store.sync_in_turn(SYNC_PAUSE));
         }
         // Another one was faster.

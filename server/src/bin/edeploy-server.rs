@@ -9,11 +9,11 @@ use anyhow::{Context, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use server::admin::metadata::{self, Edge};
-use server::admin::{commands, explain, import, machines, match_cmd, verify_cmdb};
+use server::admin::{commands, edit, explain, import, machines, match_cmd, verify_cmdb};
 use server::handle::Application;
-use server::settings::{DEFAULT_PATH, DEFAULT_SECTION};
+use server::settings::{DEFAULT_PATH, DEFAULT_SECTION, KEYS};
+use server::{logging, retention};
 use specs::units::Name;
-use tracing_subscriber::EnvFilter;
 
 /// The server of eDeploy: tells machines what to install, and operators where they stand.
 #[derive(Debug, Parser)]
@@ -28,6 +28,17 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 failed.
 
 Example:
   edeploy-server serve --config /etc/edeploy.conf --listen 0.0.0.0:9000";
+
+const SERVE: &str = "\
+Example:
+  edeploy-server serve --config /etc/edeploy.conf";
+
+/// The example, and every key that edeploy.conf may have.
+fn serve_help() -> String {
+    let width = KEYS.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
+    let keys = KEYS.iter().map(|(key, meaning)| format!("  {key:width$}  {meaning}\n"));
+    format!("{SERVE}\n\nKeys of edeploy.conf:\n{}", keys.collect::<String>())
+}
 
 const EXPLAIN: &str = "\
 Examples:
@@ -64,8 +75,9 @@ struct Machine {
 enum Command {
     /// Answer machines over HTTP until SIGTERM
     ///
-    /// SIGHUP reads the configuration again. The log goes to standard error.
-    #[command(after_help = "Example:\n  edeploy-server serve --config /etc/edeploy.conf")]
+    /// SIGHUP reads the configuration again. The log goes to standard error: with priorities where
+    /// that is systemd's journal, with times elsewhere. EDEPLOY_LOG=debug makes it longer.
+    #[command(after_help = SERVE, after_long_help = serve_help())]
     Serve {
         #[command(flatten)]
         config: Config,
@@ -138,10 +150,25 @@ enum Command {
         values: Vec<String>,
     },
     /// Bring state, CMDBs, records and facts on disk up to date, now
+    ///
+    /// Also removes what LOGAGE, LOGCOUNT, RECORDAGE and RECORDCOUNT of edeploy.conf no longer keep,
+    /// and says what; `serve` does that every hour. No record goes of a machine that holds anything.
     #[command(after_help = "Example:\n  edeploy-server sync")]
     Sync {
         #[command(flatten)]
         deployment: Deployment,
+    },
+    /// Edit a file of the configuration: checked before it is in force, while machines are answered
+    ///
+    /// Opens a copy in $VISUAL, $EDITOR or the system's editor. What the server writes meanwhile (a
+    /// mark `used`, a count) is kept; an edit of the very same entry is refused. The copy of an edit
+    /// that is not in force is kept and named; the exit code is 1 then.
+    #[command(after_help = "Example:\n  edeploy-server edit vm.cmdb")]
+    Edit {
+        #[command(flatten)]
+        deployment: Deployment,
+        /// state, vm.specs, vm.cmdb, vm.configure, a script; or the path of such a file
+        file: String,
     },
     /// Check the files of a CONFIGDIR: file, line, column, what is wrong, how to mend it
     ///
@@ -289,7 +316,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            drop(writeln!(io::stderr(), "edeploy-server: {error:#}"));
+            let prefix = logging::fatal_prefix();
+            drop(writeln!(io::stderr(), "{prefix}edeploy-server: {error:#}"));
             ExitCode::from(3)
         }
     }
@@ -302,7 +330,7 @@ fn is_broken_pipe(error: &io::Error) -> bool {
 fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve { config, listen, log_json } => {
-            start_log(log_json);
+            logging::start(log_json);
             let application = Application::open(&config.config)?;
             server::serve::serve(application, listen)?;
             Ok(Outcome::Done)
@@ -342,8 +370,19 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             change(&machine, commands::assignment(&profile, &values)?)
         }
         Command::Sync { deployment } => {
-            open(&deployment)?.sync()?;
+            let store = open(&deployment)?;
+            for sentence in retention::sweep(&store)? {
+                print(&sentence)?;
+            }
+            store.sync()?;
             Ok(Outcome::Done)
+        }
+        Command::Edit { deployment, file } => {
+            let application = Application::open(&deployment.config.config)?;
+            let target = edit::Target::find(&application, &deployment.section, &file)?;
+            let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+            let in_force = edit::edit(&target, is_terminal)?;
+            Ok(if in_force { Outcome::Done } else { Outcome::No })
         }
         Command::Metadata { from, to, role, install, metadata, write, json } => {
             let edge = Edge { from, to, role, install, metadata };
@@ -539,16 +578,4 @@ fn terminal_width() -> Option<u16> {
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         columns.or_else(|| comfy_table::Table::new().width()).unwrap_or(80)
     })
-}
-
-fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_env("EDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A log on a disk that is full must cost no answer: the complaint about it would panic.
-    let log = log.log_internal_errors(false);
-    if json {
-        log.json().init();
-    } else {
-        log.with_ansi(io::stderr().is_terminal()).init();
-    }
 }

@@ -4,7 +4,7 @@
 //! opened again: what is in memory is never believed over what is on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use specs::fleet::{Change, Decision, File, World};
@@ -250,6 +250,18 @@ impl Engine {
             }
         }
         Ok(Placed { token, offset, kept, folders })
+    }
+
+    /// What counts of a file, as it stands on disk; `None` when there is none.
+    pub(super) fn stored(&self, file: &File) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.sources.read(file)?.bytes)
+    }
+
+    /// Puts an admin's version of a file in its place, and reads it as any edit by hand.
+    pub(super) fn install(&mut self, file: &File, content: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.sources.install(file, content)?;
+        self.refresh()?;
+        Ok(path)
     }
 
     /// Takes note that the files hold everything up to the snapshot.

@@ -32,6 +32,8 @@ pub(super) struct Sources {
     config_dir: PathBuf,
     written_dir: PathBuf,
     origins_path: PathBuf,
+    /// The version of that file that was read last.
+    origins_id: Option<FileId>,
     seen: BTreeMap<File, Seen>,
     /// File name to digest of the CONFIGDIR text that the copy in STATEDIR was made from.
     origins: BTreeMap<String, String>,
@@ -55,6 +57,15 @@ pub(super) struct Reread {
     pub(super) file: File,
     /// It holds everything that stands in the journal before this byte.
     pub(super) holds: u64,
+}
+
+/// What counts of a file.
+#[derive(Debug)]
+pub(super) struct Counting {
+    /// `None`: there is no file.
+    pub(super) bytes: Option<Vec<u8>>,
+    /// Digest of the text in CONFIGDIR, when STATEDIR may hold a copy.
+    digest: Option<String>,
 }
 
 /// One file as it was last looked at.
@@ -88,26 +99,39 @@ impl Seen {
 
 impl Sources {
     pub(super) fn open(section: &Section) -> Result<Sources, StoreError> {
-        let origins_path = section.private_dir().join(ORIGINS);
-        let failed = |source| StoreError::Io { path: origins_path.clone(), source };
-        let text = absent_as_none(std::fs::read(&origins_path)).map_err(failed)?;
-        let origins = match text {
-            Some(text) => serde_json::from_slice(&text).map_err(|error| failed(error.into()))?,
-            None => BTreeMap::new(),
-        };
-        Ok(Sources {
+        let mut sources = Sources {
             config_dir: section.config_dir.clone(),
             written_dir: section.written_dir().to_owned(),
-            origins_path,
+            origins_path: section.private_dir().join(ORIGINS),
+            origins_id: None,
             seen: BTreeMap::new(),
-            origins,
+            origins: BTreeMap::new(),
             expected: BTreeMap::new(),
-        })
+        };
+        sources.read_origins()?;
+        Ok(sources)
+    }
+
+    /// Takes over what other processes noted of the copies in STATEDIR.
+    fn read_origins(&mut self) -> Result<(), StoreError> {
+        if self.config_dir == self.written_dir {
+            return Ok(());
+        }
+        let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
+        let id = FileId::at(&self.origins_path).map_err(failed)?;
+        if id != self.origins_id {
+            let text = absent_as_none(std::fs::read(&self.origins_path)).map_err(failed)?;
+            let origins = text.map(|text| serde_json::from_slice(&text)).transpose();
+            self.origins = origins.map_err(|error| failed(error.into()))?.unwrap_or_default();
+            self.origins_id = id;
+        }
+        Ok(())
     }
 
     /// Reads what changed on disk into the world. What the server itself wrote is not read: the
     /// world holds it already.
     pub(super) fn refresh(&mut self, world: &mut World) -> Result<Vec<Reread>, StoreError> {
+        self.read_origins()?;
         let mut reread = Vec::new();
         let mut done: BTreeSet<File> = BTreeSet::new();
         // `state` names the profiles, configure files name the scripts: until nothing is new.
@@ -143,18 +167,7 @@ impl Sources {
         }
         let first_time = known.is_none();
         let was_broken = known.is_some_and(|seen| seen.broken);
-        let read = |path: &Path| {
-            absent_as_none(std::fs::read(path))
-                .map_err(|source| StoreError::Io { path: path.to_owned(), source })
-        };
-        let mut bytes = read(&configured)?;
-        let mut digest = None;
-        if configured != written {
-            digest = bytes.as_deref().map(text_digest);
-            if digest.is_some() && self.origins.get(&file.to_string()) == digest.as_ref() {
-                bytes = read(&written)?;
-            }
-        }
+        let Counting { bytes, digest } = self.read(file)?;
         let text = bytes.as_deref().map(text_digest);
         let mut seen = Seen {
             configured: configured_id,
@@ -195,6 +208,47 @@ impl Sources {
         Ok(holds)
     }
 
+    /// What counts of a file, as it stands on disk: the copy in STATEDIR, as long as it was made
+    /// from what stands in CONFIGDIR.
+    pub(super) fn read(&self, file: &File) -> Result<Counting, StoreError> {
+        let read = |path: &Path| {
+            absent_as_none(std::fs::read(path))
+                .map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        };
+        let (configured, written) = (self.configured_path(file), self.written_path(file));
+        let mut bytes = read(&configured)?;
+        let mut digest = None;
+        if configured != written {
+            digest = bytes.as_deref().map(text_digest);
+            if digest.is_some() && self.origins.get(&file.to_string()) == digest.as_ref() {
+                bytes = read(&written)?;
+            }
+        }
+        Ok(Counting { bytes, digest })
+    }
+
+    /// Puts an admin's version of a file where it counts, and says where that is. CONFIGDIR stays
+    /// as it is while STATEDIR can hold a copy that counts instead.
+    pub(super) fn install(&mut self, file: &File, content: &[u8]) -> Result<PathBuf, StoreError> {
+        let Counting { digest, .. } = self.read(file)?;
+        let place = match &digest {
+            Some(_) => self.written_path(file),
+            None => self.configured_path(file),
+        };
+        // A link keeps leading to the file.
+        let path = std::fs::canonicalize(&place).unwrap_or(place);
+        let mut replacement = Replacement::default();
+        let replaced = replacement.write(&path, content).and_then(|()| replacement.commit());
+        replaced.map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        // After the copy: it must not count before it is the right one.
+        if let Some(digest) = digest {
+            self.origins.insert(file.to_string(), digest);
+            let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
+            self.new_origins()?.commit().map_err(failed)?;
+        }
+        Ok(path)
+    }
+
     /// How much of the journal is in a file with this text. One that nobody wrote was made from
     /// what was there last: what was about to be put there, unless that lies beside it still.
     fn holds(&self, file: &File, text: Option<&str>) -> u64 {
@@ -203,7 +257,9 @@ impl Sources {
         let was_placed = match text {
             Some(text) if text == placing.digest => true,
             Some(text) if text == placing.replaces => false,
-            _ => !temporary(&self.written_path(file)).exists(),
+            // What lies there may as well be of an attempt that came to nothing.
+            _ => !std::fs::read(temporary(&self.written_path(file)))
+                .is_ok_and(|beside| text_digest(&beside) == placing.digest),
         };
         if was_placed { *offset } else { *replaced_offset }
     }
@@ -306,12 +362,16 @@ impl Sources {
         if !changed {
             return Ok(None);
         }
+        self.new_origins().map(Some)
+    }
+
+    fn new_origins(&self) -> Result<Replacement, StoreError> {
         let failed = |source| StoreError::Io { path: self.origins_path.clone(), source };
         let text =
             serde_json::to_vec_pretty(&self.origins).map_err(|error| failed(error.into()))?;
         let mut replacement = Replacement::default();
         replacement.write(&self.origins_path, &text).map_err(failed)?;
-        Ok(Some(replacement))
+        Ok(replacement)
     }
 
     /// Takes note that this process wrote a file.

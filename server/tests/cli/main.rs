@@ -50,4 +50,14 @@ fn the_settings_of_the_reference_are_read() {
     assert_eq!(section.config_dir, Path::new("/etc/config"));
     assert_eq!(section.state_dir.as_deref(), Some(Path::new("/etc/state")));
     assert_eq!(section.lease.as_secs(), 45 * 60);
+    assert_eq!(section.retention.log_count, Some(5));
+    assert_eq!(section.retention.records.count, Some(1000));
+}
+
+#[test]
+fn every_key_of_edeploy_conf_is_told() {
+    let (_, help) = run(&["serve", "--help"]);
+    for (key, meaning) in server::settings::KEYS {
+        assert!(help.contains(&format!("  {key} ")) && help.contains(meaning), "{key}: {help}");
+    }
 }

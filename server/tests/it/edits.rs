@@ -50,7 +50,7 @@ fn a_count_edited_after_a_kill_stands_and_loses_what_was_taken() {
 
 #[test]
 fn a_count_edited_after_a_kill_between_file_and_journal_is_exact() {
-    for renamed in [true, false] {
+    for (renamed, leftover) in [(true, false), (true, true), (false, false)] {
         let mut deployment = Deployment::sized(5);
         let before = deployment.read("config/state");
         deployment.upload(&machine(1));
@@ -62,6 +62,10 @@ fn a_count_edited_after_a_kill_between_file_and_journal_is_exact() {
             // The new file lay beside the old one, and an admin edited the old one.
             deployment.write("config/state.edeploy-new", &deployment.read("config/state"));
             deployment.write("config/state", &before);
+        }
+        if leftover {
+            // Another attempt, which was killed before it said that it would rename this.
+            deployment.write("config/state.edeploy-new", "[(\"vm\", 3)]");
         }
         deployment.write("config/state", "[(\"vm\", 10)]");
         deployment.restart();

@@ -9,9 +9,11 @@
 mod check;
 mod crash;
 mod deployment;
+mod edit;
 mod edits;
 mod faults;
 mod order;
 mod processes;
 mod protocol;
+mod retention;
 mod scenarios;

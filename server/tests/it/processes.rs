@@ -309,6 +309,57 @@ fn running_out_of_descriptors_ends_nothing() {
 }
 
 #[test]
+fn servers_that_are_killed_leave_nothing_that_is_not_used_again() {
+    let deployment = Deployment::readme();
+    let folder = deployment.path("config/.edeploy");
+    std::fs::create_dir(&folder).unwrap();
+    // As if killed while it started.
+    drop(std::os::unix::net::UnixListener::bind(folder.join("http")).unwrap());
+    // No temporary folder is needed; and several may start at once.
+    let servers: Vec<_> = std::thread::scope(|scope| {
+        let start = || serve(&deployment, "TMPDIR=/absent");
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (number, (_, address)) in (0..).zip(&servers) {
+        assert_eq!(try_upload(*address, "/upload", &machine(number)).unwrap().0, 200);
+    }
+    assert!(!folder.join("http").exists(), "a socket by which others could get past the guard");
+    // Where there is no place for a socket, one is found.
+    let deep = format!("config/{}", "d".repeat(100));
+    std::fs::create_dir(deployment.path(&deep)).unwrap();
+    deployment.write("edeploy.conf", &format!("[SERVER]\nCONFIGDIR=config\nSTATEDIR={deep}\n"));
+    let (_server, address) = serve(&deployment, "");
+    assert_eq!(try_upload(address, "/upload", &machine(1)).unwrap().0, 200);
+}
+
+#[test]
+fn the_journal_gets_a_priority_where_it_listens() {
+    let deployment = Deployment::readme();
+    let program = env!("CARGO_BIN_EXE_edeploy-server");
+    let serve = "\"$0\" serve --config \"$1\" --listen 127.0.0.1:0";
+    let stream = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)";
+    for (environment, expected) in [(stream, "<6>server::serve: serving"), ("", "Z  INFO ")] {
+        let log = deployment.path("log");
+        let line = format!("{environment} exec {serve}");
+        let child = command("sh")
+            .args(["-c", &line, program])
+            .arg(deployment.path("edeploy.conf"))
+            // That of another service, which started this one.
+            .env("JOURNAL_STREAM", "1:1")
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn();
+        let _server = Process(child.unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !deployment.read("log").contains("serving") {
+            assert!(Instant::now() < deadline, "{}", deployment.read("log"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(deployment.read("log").contains(expected), "{}", deployment.read("log"));
+    }
+}
+
+#[test]
 fn the_command_line_works_beside_a_running_server() {
     let deployment = Deployment::readme();
     let (_server, http) = serve(&deployment, "");

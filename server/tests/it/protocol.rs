@@ -1,6 +1,8 @@
 //! Requests, one by one: the status, the sentence, and what is stored afterwards.
 
 use serde_json::json;
+use server::admin::machines;
+use specs::machine::{Phase, Record};
 
 use crate::deployment::{
     BOUNDARY, Deployment, form_body, form_request, hostname, json_of, machine, reason, ticket,
@@ -40,7 +42,7 @@ fn uploads_that_cannot_be_understood_change_nothing() {
         (with(("protocol", None, b"2")), 426, "speaks protocol 1, not 2"),
         (with(("protocol", None, b"one")), 400, "`protocol` is not a number"),
         (with(("nonce", None, b"xyz")), 400, "32 hexadecimal digits"),
-        (with(("failure", None, b"vm")), 400, "needs the `ticket`"),
+        (with(("ticket", None, b"1")), 400, "32 hexadecimal digits"),
         (with(("file", None, b"x")), 400, "the field `file` is there twice"),
     ];
     for (body, status, expected) in cases {
@@ -227,6 +229,48 @@ fn a_failure_before_the_first_destructive_step_gives_all_back() {
     deployment.sync();
     assert_eq!(deployment.count(), "4");
     assert!(deployment.used().is_empty());
+}
+
+#[test]
+fn a_failure_without_a_ticket_is_seen_and_changes_nothing() {
+    let deployment = Deployment::readme();
+    deployment.upload(&machine(1));
+    deployment.sync();
+    let (state, cmdb) = (deployment.read("config/state"), deployment.read("config/vm.cmdb"));
+    let store = deployment.application.store("SERVER").unwrap();
+    let record = |n: u32| {
+        let found = store.look(|world| world.census.find(&format!("SN{n:06}"))).unwrap();
+        <[Record; 1]>::try_from(found).unwrap()[0].clone()
+    };
+    let before = record(1);
+    // One that holds something, and one that was never heard of; both twice.
+    for n in [1, 1, 2, 2] {
+        let facts = machine(n).to_string();
+        let response = deployment.post(&[
+            ("failure", None, b"vm"),
+            ("reason", None, b"the answer was \x1b[2Jno plan"),
+            ("file", Some("hw.json"), facts.as_bytes()),
+        ]);
+        assert_eq!(response.body, b"recorded\n", "{}", reason(&response));
+    }
+    deployment.sync();
+    assert_eq!((deployment.read("config/state"), deployment.read("config/vm.cmdb")), (state, cmdb));
+    let text = "reported a failure of vm without a plan: the answer was \\u{1b}[2Jno plan";
+    let known = record(1);
+    assert_eq!(known.history.last().map(|line| line.text.as_str()), Some(text));
+    assert_eq!(known.history.len(), before.history.len() + 1, "{:?}", known.history);
+    let (history, complaint) = (before.history.clone(), None);
+    assert_eq!(Record { history, complaint, ..known }, before, "a lease may not be made longer");
+    let new = record(2);
+    assert_eq!((new.phase, new.assignment.is_none()), (Phase::Unmatched, true));
+    let table = machines::table(std::slice::from_ref(&new), new.since, None);
+    assert!(table.contains("reported a failure of vm"), "{table}");
+    assert!(machines::full_text(&new, new.since).contains(text));
+    assert_eq!(machines::full_json(&new)["complaint"]["text"], text);
+    assert!(deployment.path("hw/KVM-SN000002-52-54-00-00-00-02.hw").exists());
+    // A plan is an answer to it.
+    deployment.upload(&machine(2));
+    assert_eq!(record(2).complaint, None);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! A decision in the making: sees its own changes, so that two of them add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Answer, Change, Decision, World};
+use super::{Answer, Change, Decision, World, facts_digest};
 use crate::cmdb::Entry;
-use crate::machine::{Record, Seconds};
+use crate::facts::Facts;
+use crate::machine::{Record, Seconds, system_name};
+use crate::secret;
 use crate::state::Count;
 use crate::units::Name;
 
@@ -30,6 +33,26 @@ impl<'a> Draft<'a> {
 
     pub(super) fn save(&mut self, record: Record) {
         self.push(Change::Record { record: Box::new(record) });
+    }
+
+    /// Writes a record, and the facts that its machine has just sent, where they differ from what is
+    /// stored.
+    pub(super) fn save_with_facts(&mut self, mut record: Record, facts: &Facts) {
+        let digest = facts_digest(facts);
+        if record.facts_digest != digest {
+            record.facts_digest = digest;
+            let name = system_name(facts);
+            record.facts_names.retain(|it| *it != name);
+            record.facts_names.push(name.clone());
+            self.push(Change::Facts {
+                machine: record.id.clone(),
+                name,
+                facts: Arc::new(secret::redacted_facts(facts)),
+            });
+        }
+        if self.world.census.get(&record.id).as_ref() != Some(&record) {
+            self.save(record);
+        }
     }
 
     /// The count of a profile as it would be now.
@@ -104,14 +127,27 @@ impl<'a> Draft<'a> {
 
     /// Removes a record that holds nothing any more, and the facts that are stored for it.
     pub(super) fn forget(&mut self, record: Record) {
-        let Record { id, mut facts_names, .. } = record;
-        if !facts_names.contains(&id) {
-            facts_names.push(id.clone());
+        self.forget_all(vec![record]);
+    }
+
+    /// As [`Draft::forget`]; the other records are looked at once for all.
+    pub(super) fn forget_all(&mut self, records: Vec<Record>) {
+        let ids: BTreeSet<&Name> = records.iter().map(|record| &record.id).collect();
+        let stored = records.iter().flat_map(|it| it.facts_names.iter().chain([&it.id]));
+        let mut stored: BTreeSet<Name> = stored.cloned().collect();
+        // Names that others' facts have as well stay.
+        for other in self.world.census.records().filter(|other| !ids.contains(&other.id)) {
+            for name in other.facts_names.iter().chain([&other.id]) {
+                stored.remove(name);
+            }
         }
-        for other in self.world.census.records().filter(|other| other.id != id) {
-            facts_names.retain(|name| *name != other.id && !other.facts_names.contains(name));
+        for Record { id, mut facts_names, .. } in records {
+            if !facts_names.contains(&id) {
+                facts_names.push(id.clone());
+            }
+            facts_names.retain(|name| stored.contains(name));
+            self.push(Change::Forget { machine: id, facts: facts_names });
         }
-        self.push(Change::Forget { machine: id, facts: facts_names });
     }
 
     /// Ends the decision. What a machine's word alone would lose can be written later.

@@ -1,13 +1,25 @@
 //! A machine tells how it goes, or tells nothing for too long.
 
+use super::census::Who;
 use super::draft::Draft;
+use super::upload::{NOBODY, twin};
 use super::{Answer, Decision, World};
 use crate::event::{DiskState, Event};
-use crate::machine::{Phase, Record, Seconds};
+use crate::facts::Facts;
+use crate::machine::{HistoryLine, Identity, Phase, Record, Seconds, system_name};
 use crate::units::Token;
 
 /// Longest text of a machine that goes into a record.
 const TEXT: usize = 500;
+
+/// What a machine says of a failure of which the server has no plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Complaint<'a> {
+    /// The profile it thinks of; empty or `*` when there is none.
+    pub profile: &'a str,
+    /// Why, when it says so.
+    pub reason: Option<&'a str>,
+}
 
 impl World {
     /// Takes the events that the machine with this ticket reports, of which the first has the
@@ -78,6 +90,36 @@ impl World {
         fail(&mut draft, &mut record, "failed: the machine reported a failure".to_owned());
         draft.save(record);
         draft.finish(answer)
+    }
+
+    /// `failure=` of a machine that shows no ticket, for it never got a plan: noted where people
+    /// look. Anyone could have sent it, so no count, entry, phase or lease changes.
+    pub fn complaint(&self, facts: &Facts, failure: &Complaint<'_>, now: Seconds) -> Decision {
+        let identity = Identity::of(facts);
+        let mut record = match self.census.identify(&identity) {
+            Who::Known { record, .. } => *record,
+            Who::New { .. } => {
+                Record::new(self.census.unused_id(&system_name(facts)), identity, now)
+            }
+            Who::Twin { of, evidence } => return twin(&of, &evidence),
+            Who::Nobody => return Decision::refused(422, NOBODY),
+        };
+        let profile = match failure.profile {
+            "" | "*" => String::new(),
+            profile => format!(" of {}", clean(profile)),
+        };
+        let reason = failure.reason.map(|reason| format!(": {}", clean(reason)));
+        let text =
+            format!("reported a failure{profile} without a plan{}", reason.unwrap_or_default());
+        let mut draft = Draft::new(self, now);
+        draft.warnings.push(format!("{} {text}", record.display_name()));
+        let machine = record.id.clone();
+        if record.complaint.as_ref().is_none_or(|earlier| earlier.text != text) {
+            record.note(now, text.clone());
+        }
+        record.complaint = Some(HistoryLine { at: now, text });
+        draft.save_with_facts(record, facts);
+        draft.finish(Answer::Recorded { machine, next: 0 })
     }
 
     /// Fails every machine whose lease of `lease` seconds has run out. `None` when there is none.

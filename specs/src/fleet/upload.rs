@@ -12,40 +12,52 @@ pub(super) mod trial;
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::{Answer, Change, Decision, Fresh, Refused, World, facts_digest};
+use super::{Answer, Decision, Fresh, Refused, World};
 use crate::catalog::Loaded;
 use crate::facts::Facts;
-use crate::machine::{Assignment, Phase, Record, Seconds, system_name};
+use crate::machine::{Assignment, Phase, Record, Seconds};
 use crate::matching::Matcher;
 use crate::plan::{Action, BootTarget, Plan};
 use crate::secret;
 use crate::units::{Name, Token};
 use offer::{No, Offer};
+pub(super) use recognise::{NOBODY, twin};
 pub use refusal::Untold;
 
 impl World {
     /// Decides what a machine with these facts gets. Uploading again gives the same: the same
     /// entry, the same identifiers in the plan, no second count.
     pub fn upload(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> Decision {
-        let (mut decision, untold) = self.decide(facts, now, fresh);
+        self.upload_matched(&Matcher::new(facts), now, fresh)
+    }
+
+    fn upload_matched(&self, matcher: &Matcher<'_>, now: Seconds, fresh: &Fresh) -> Decision {
+        let (mut decision, untold) = self.decide(matcher, now, fresh);
         if let (Answer::Refused(refused), Some(untold)) = (&mut decision.answer, untold) {
-            untold.tell(facts, refused);
+            untold.tell(matcher, refused);
         }
         decision
     }
 
     /// As [`World::upload`], except that a refusal does not say why profiles do not match: that
-    /// takes longest and can be told later, when the world is no longer needed.
-    pub fn decide(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> (Decision, Option<Untold>) {
+    /// takes longest and can be told later, when the world is no longer needed. The facts come
+    /// prepared, so that nobody waits for that either.
+    pub fn decide(
+        &self,
+        matcher: &Matcher<'_>,
+        now: Seconds,
+        fresh: &Fresh,
+    ) -> (Decision, Option<Untold>) {
         if let Some(refusal) = self.refuse_without_state() {
             return (refusal, None);
         }
         let mut draft = Draft::new(self, now);
+        let facts = matcher.facts();
         let record = match self.recognise(facts, &mut draft) {
             Ok(record) => record,
             Err(refusal) => return (*refusal, None),
         };
-        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
+        let upload = Upload { facts, matcher, fresh };
         if record.phase == Phase::Installed {
             return (upload.installed(draft, record), None);
         }
@@ -70,7 +82,7 @@ impl World {
 /// One upload, while it is decided.
 struct Upload<'a> {
     facts: &'a Facts,
-    matcher: Matcher<'a>,
+    matcher: &'a Matcher<'a>,
     fresh: &'a Fresh,
 }
 
@@ -94,7 +106,7 @@ impl Upload<'_> {
             disk: assignment.boot_disk.clone(),
             root: assignment.root.clone(),
         };
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(answer)
     }
 
@@ -136,7 +148,7 @@ impl Upload<'_> {
         status: u16,
         reason: String,
     ) -> Decision {
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Refused(Refused { status, reason, profiles: Vec::new() }))
     }
 
@@ -166,7 +178,7 @@ impl Upload<'_> {
     /// Why a profile was not given, in one sentence.
     fn told(&self, world: &World, profile: &Name, no: &No) -> String {
         match no {
-            No::Match(no) => refusal::why(&self.matcher, &world.catalog, profile, no),
+            No::Match(no) => refusal::why(self.matcher, &world.catalog, profile, no),
             No::Specs(reason) | No::Left(reason) | No::Stop { reason, .. } => reason.clone(),
         }
     }
@@ -181,7 +193,7 @@ impl Upload<'_> {
         if first {
             record.note(now, format!("unmatched: {}", refused.reason));
         }
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Refused(refused))
     }
 
@@ -231,28 +243,10 @@ impl Upload<'_> {
         }
         record.enter(Phase::Leased, now);
         record.heard = now;
+        record.complaint = None;
         let machine = record.id.clone();
-        self.save_if_changed(&mut draft, record);
+        draft.save_with_facts(record, self.facts);
         draft.finish(Answer::Plan { machine, ticket, plan: Box::new(offer.plan) })
-    }
-
-    /// Writes record and facts where they differ from what is stored.
-    fn save_if_changed(&self, draft: &mut Draft<'_>, mut record: Record) {
-        let digest = facts_digest(self.facts);
-        if record.facts_digest != digest {
-            record.facts_digest = digest;
-            let name = system_name(self.facts);
-            record.facts_names.retain(|it| *it != name);
-            record.facts_names.push(name.clone());
-            draft.push(Change::Facts {
-                machine: record.id.clone(),
-                name,
-                facts: Arc::new(secret::redacted_facts(self.facts)),
-            });
-        }
-        if draft.world.census.get(&record.id).as_ref() != Some(&record) {
-            draft.save(record);
-        }
     }
 }
 

@@ -63,6 +63,13 @@ impl Index {
         self.columns[fact as usize][column]
     }
 
+    /// The facts with this value, in order.
+    pub(crate) fn with_value<'i>(&'i self, text: &str) -> impl Iterator<Item = usize> + 'i {
+        let id = self.ids.get(text).copied();
+        let facts = if id.is_some() { &self.columns[..] } else { &[] };
+        facts.iter().enumerate().filter(move |(_, it)| Some(it[3]) == id).map(|(fact, _)| fact)
+    }
+
     /// Whether every text that a line names stands in some fact: the cheapest reason for a no.
     pub(super) fn knows_texts_of(&self, line: &Line) -> bool {
         line.columns.iter().all(|column| match &column.test {

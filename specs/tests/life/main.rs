@@ -13,6 +13,7 @@ mod identity;
 mod journaled_entries;
 mod model;
 mod reports;
+mod retire;
 mod secrets;
 mod table;
 mod trial;

@@ -10,6 +10,10 @@ use crate::fleet::{Decision, World};
 use crate::machine::{Identity, Record, system_name};
 use crate::units::{Mac, Name};
 
+/// Why a machine without any number is refused.
+pub(in crate::fleet) const NOBODY: &str = "the facts hold no MAC address, serial number or UUID \
+                                           that tells this machine from others: nothing was given";
+
 impl World {
     /// The record of the machine with these facts, a new one if need be.
     pub(super) fn recognise(
@@ -21,13 +25,7 @@ impl World {
         let now = draft.now;
         let macs = identity.macs.clone();
         let (record, displaced) = match self.census.identify(&identity) {
-            Who::Nobody => {
-                return Err(Box::new(Decision::refused(
-                    422,
-                    "the facts hold no MAC address, serial number or UUID that tells this machine \
-                     from others: nothing was given",
-                )));
-            }
+            Who::Nobody => return Err(Box::new(Decision::refused(422, NOBODY))),
             Who::Twin { of, evidence } => return Err(Box::new(twin(&of, &evidence))),
             Who::New { resembles } => {
                 let id = self.census.unused_id(&system_name(facts));
@@ -59,7 +57,7 @@ impl World {
     }
 }
 
-fn twin(of: &[Record], evidence: &str) -> Decision {
+pub(in crate::fleet) fn twin(of: &[Record], evidence: &str) -> Decision {
     let names: Vec<&str> = of.iter().map(|record| record.display_name()).collect();
     let name = names.first().copied().unwrap_or_default();
     let reason = format!(

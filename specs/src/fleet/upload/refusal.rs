@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::offer::No;
 use crate::catalog::Catalog;
 use crate::explain;
-use crate::facts::Facts;
 use crate::fleet::Refused;
 use crate::matching::{Matcher, NoMatch};
 use crate::units::Name;
@@ -33,11 +32,10 @@ impl Untold {
     }
 
     /// Puts it in words.
-    pub fn tell(&self, facts: &Facts, refused: &mut Refused) {
-        let matcher = Matcher::new(facts);
+    pub fn tell(&self, matcher: &Matcher<'_>, refused: &mut Refused) {
         for (told, no) in refused.profiles.iter_mut().zip(&self.no_match) {
             if let (Some(no), Ok(profile)) = (no, told.profile.parse()) {
-                told.reason = why(&matcher, &self.catalog, &profile, no);
+                told.reason = why(matcher, &self.catalog, &profile, no);
             }
         }
     }

@@ -134,8 +134,9 @@ fn as_in_state<S: Serializer>(count: &Count, serializer: S) -> Result<S::Ok, S::
 impl World {
     /// Plays an upload of these facts through, and asks every profile. Changes nothing.
     pub fn try_out(&self, facts: &Facts, now: Seconds, fresh: &Fresh) -> Trial {
-        let decision = self.upload(facts, now, fresh);
-        let upload = Upload { facts, matcher: Matcher::new(facts), fresh };
+        let matcher = Matcher::new(facts);
+        let decision = self.upload_matched(&matcher, now, fresh);
+        let upload = Upload { facts, matcher: &matcher, fresh };
         let record = match self.recognise(facts, &mut Draft::new(self, now)) {
             Ok(record) => record,
             // Nobody knows which machine it is; its facts can be held against the specs.
@@ -217,7 +218,7 @@ impl Trying<'_> {
     }
 
     fn mismatch(&self, profile: &Name, no: NoMatch, tried: &mut Tried) -> (Outcome, String) {
-        let matcher = &self.upload.matcher;
+        let matcher = self.upload.matcher;
         let files = self.world.catalog.profile(profile);
         let spec = files.and_then(|files| files.specs.good());
         let (Some(spec), NoMatch::Unsatisfied) = (spec, no) else {
