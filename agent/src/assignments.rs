@@ -7,14 +7,12 @@ use crate::world::quote;
 
 /// The value of a key: the last assignment counts, as in a shell. `None` when there is none.
 pub fn get(text: &str, key: &str) -> Option<String> {
-    text.lines().rev().filter_map(assignment).find(|(name, _)| *name == key).map(|(_, value)| value)
+    lines(text).rev().filter_map(assignment).find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
 /// The text with these keys set: in place where they stand, appended where they do not.
 pub fn set(text: &str, keys: &[(String, String)]) -> String {
-    // A carriage return at the end of a file that has no last line end would gain one.
-    let lines = text.lines().map(|line| line.trim_end_matches('\r'));
-    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    let mut lines: Vec<String> = lines(text).map(str::to_owned).collect();
     for (key, value) in keys {
         let line = format!("{key}={}", quote(value));
         let is_key = |line: &String| assignment(line).is_some_and(|(name, _)| name == key.as_str());
@@ -31,6 +29,12 @@ pub fn set(text: &str, keys: &[(String, String)]) -> String {
         }
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Also without the carriage return of a last line that does not end: it would be one of a line
+/// end as soon as another line follows.
+fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.lines().map(|line| line.trim_end_matches('\r'))
 }
 
 /// Name and value of a line such as `KEY="a b"` or `export KEY=value  # remark`.
@@ -73,7 +77,7 @@ mod tests {
     #[test]
     fn values_are_read_as_a_shell_would_but_never_run() {
         let text = "# VERS=0\nVERS=D12-F.1.0.0\nROLE=\"my sql\"\nexport A='it'\\''s' # why\n\
-                    B=$(reboot)\nC=\nVERS=D12-F.1.0.1\n9X=1\n";
+                    B=$(reboot)\nC=\nVERS=D12-F.1.0.1\n9X=1\nE=\"\r";
         for (key, value) in [
             ("VERS", Some("D12-F.1.0.1")),
             ("ROLE", Some("my sql")),
@@ -81,6 +85,7 @@ mod tests {
             ("B", Some("$(reboot)")),
             ("C", Some("")),
             ("D", None),
+            ("E", Some("")),
             ("9X", None),
         ] {
             assert_eq!(get(text, key).as_deref(), value, "{key}");

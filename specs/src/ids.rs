@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::literal::{Document, Node};
+use crate::literal::{Document, Node, Syntax, encode};
 
 /// The numbers of one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,8 @@ impl Table {
 /// One entry as a table is written.
 fn line(name: &str, numbers: Numbers) -> String {
     let group = numbers.group.map_or_else(String::new, |group| group.to_string());
-    format!("'{name}': ('{}', '{group}'),", numbers.id)
+    let name = encode(name, '\'', Syntax::Python);
+    format!("{name}: ('{}', '{group}'),", numbers.id)
 }
 
 /// Adds the accounts of an account file to those known: the same again is fine, another number

@@ -18,6 +18,7 @@ mod parser;
 mod print;
 
 pub use edit::Editor;
+pub(crate) use escape::encode;
 pub use print::{Literal, Style};
 
 use crate::diagnostic::{Code, Diagnostic, Span};

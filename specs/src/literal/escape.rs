@@ -111,7 +111,7 @@ fn code_point(digits: &str, radix: u32, length: usize) -> Escape {
 }
 
 /// The text in these quotes, with every escape that both syntaxes would need.
-pub(super) fn encode(text: &str, quote: char, syntax: Syntax) -> String {
+pub(crate) fn encode(text: &str, quote: char, syntax: Syntax) -> String {
     let mut encoded = String::with_capacity(text.len() + 2);
     encoded.push(quote);
     for character in text.chars() {
