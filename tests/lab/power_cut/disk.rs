@@ -18,6 +18,9 @@ const DAEMON: &str = "qemu-storage-daemon";
 /// How long it may take to begin, or to end.
 const MOMENT: Duration = Duration::from_secs(30);
 
+/// How long another test may keep a mount namespace, in which a file system stays mounted.
+const OTHERS: Duration = Duration::from_secs(600);
+
 /// Makes an overlay of a raw image: what is written goes to the overlay alone.
 pub fn overlay(image: &Path, overlay: &Path) -> Result<()> {
     let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"];
@@ -37,7 +40,7 @@ pub fn unmount(device: &Path, folder: &Path) -> Result<()> {
     run("umount", [folder])?;
     let name = device.file_name().context("no name of a device")?;
     let alive = ["ext4", "xfs"].map(|system| Path::new("/sys/fs").join(system).join(name));
-    wait_until("a file system to be unmounted everywhere", MOMENT, || {
+    wait_until("a file system to be unmounted everywhere", OTHERS, || {
         Ok((!alive.iter().any(|folder| folder.exists())).then_some(()))
     })
 }
