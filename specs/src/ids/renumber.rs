@@ -154,7 +154,8 @@ fn rewrite(text: &str, fields: &[(usize, &BTreeMap<u32, u32>)]) -> String {
         }
         words.join(":") + "\n"
     };
-    text.lines().map(new_line).collect()
+    // A carriage return before the end of the text would be one of a line end from then on.
+    text.lines().map(|line| new_line(line.trim_end_matches('\r'))).collect()
 }
 
 #[cfg(test)]
