@@ -26,8 +26,9 @@ use specs::units::Token;
 /// Beyond this size a journal whose changes are all in the files is replaced by a new one.
 const MAX_JOURNAL: u64 = 1 << 20;
 
-/// Beyond this size requests wait until the files have caught up.
-pub(super) const OVERLONG: u64 = 8 << 20;
+/// Beyond this size requests wait until the files have caught up. A hall that asks at once fits in:
+/// five thousand machines with the facts of each. What waits for its file is in memory as well.
+pub(super) const OVERLONG: u64 = 64 << 20;
 
 /// Hexadecimal digits of a line's checksum.
 const CHECKSUM: usize = 16;
