@@ -172,7 +172,10 @@ fn private_server(
         relay::receive(&mut stream)?;
         streams.push(stream);
     }
-    std::fs::remove_file(&meeting.socket)?;
+    if let Err(error) = std::fs::remove_file(&meeting.socket) {
+        // Its folder is closed to others, and the next server removes it.
+        warn!(%error, "the socket of the front stays in {}", meeting.socket.display());
+    }
     Ok((Arc::new(server), streams))
 }
 
