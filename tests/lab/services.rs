@@ -4,7 +4,10 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,10 +17,21 @@ use crate::process::{Lifetime, Service};
 /// A server that has not opened its port by then has failed.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A port on 127.0.0.1 that nobody uses at this moment.
+/// Ports that the kernel gives to no connection (`ip_local_port_range` begins at 32768): one of a
+/// server that is stopped and started again is still free then.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port on 127.0.0.1 that nobody uses at this moment, and that was not given before.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port")?;
-    Ok(listener.local_addr()?.port())
+    // Programs that run at the same time begin at different places.
+    static GIVEN: LazyLock<AtomicU32> =
+        LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(97)));
+    let next = || {
+        let place = GIVEN.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start);
+        PORTS.start + u16::try_from(place).unwrap_or_default()
+    };
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    PORTS.map(|_| next()).find(is_free).context("every port that servers may take is taken")
 }
 
 /// The address of a port here.
@@ -169,6 +183,12 @@ pub fn web_server(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_given_once_and_no_connection_takes_it() {
+        let (first, second) = (free_port().unwrap(), free_port().unwrap());
+        assert!(first != second && PORTS.contains(&first) && PORTS.contains(&second));
+    }
     use crate::needs::{Need, present};
     use crate::process::run;
 
