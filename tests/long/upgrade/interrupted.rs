@@ -20,7 +20,7 @@ const AMID_THE_SWITCH: &str = "EDEPLOY_FAILPOINT=16";
 
 /// Stays for ever, but for the second time.
 const POST_THAT_HANGS_ONCE: &str = "#!/bin/sh\nset -e\n\
-    if [ ! -e /srv/post-began ]; then touch /srv/post-began; sync; sleep 3600; fi\n\
+    if [ ! -e /var/log/post-began ]; then touch /var/log/post-began; sync; sleep 3600; fi\n\
     update-grub\nexit 100\n";
 
 #[test]
@@ -56,7 +56,7 @@ fn the_next_boots_finish_what_a_power_cut_interrupted() {
         std::thread::scope(|scope| -> Result<()> {
             let upgrade = scope.spawn(|| host.login.answer(&format!("edeploy upgrade {kernel}")));
             wait_until("post to begin", BOOT, || {
-                Ok((host.login.answer("test -e /srv/post-began")?.code == Some(0)).then_some(()))
+                Ok((host.login.answer("test -e /var/log/post-began")?.code == Some(0)).then_some(()))
             })?;
             vm.cut_power()?;
             drop(upgrade.join());
