@@ -56,7 +56,8 @@ fn the_next_boots_finish_what_a_power_cut_interrupted() {
         std::thread::scope(|scope| -> Result<()> {
             let upgrade = scope.spawn(|| host.login.answer(&format!("edeploy upgrade {kernel}")));
             wait_until("post to begin", BOOT, || {
-                Ok((host.login.answer("test -e /var/log/post-began")?.code == Some(0)).then_some(()))
+                Ok((host.login.answer("test -e /var/log/post-began")?.code == Some(0))
+                    .then_some(()))
             })?;
             vm.cut_power()?;
             drop(upgrade.join());
