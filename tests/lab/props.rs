@@ -8,6 +8,7 @@ pub mod agent;
 pub mod language;
 pub mod matcher;
 pub mod server;
+pub mod stock;
 pub mod upgrade;
 pub mod wire;
 
@@ -19,8 +20,8 @@ pub const ALL: [Property; 29] = [
     ("literal", language::literal),
     ("spec", language::spec),
     ("facts", language::facts),
-    ("state", language::state),
-    ("cmdb", language::cmdb),
+    ("state", stock::state),
+    ("cmdb", stock::cmdb),
     ("configure", language::configure),
     ("template", language::template),
     ("units", language::units),

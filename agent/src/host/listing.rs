@@ -3,7 +3,7 @@
 
 use specs::upgrade::{Digest, Disk, Entry, FileEntry, Kind, ManifestError, TreePath};
 
-/// What rsync is asked to tell of each file: mode, owner, group, size, time, MD5, what it is, name and link target.
+/// What rsync is asked to tell: mode, owner, group, size, time, MD5, what it is, name and link.
 pub(super) const FORMAT: &str = "--out-format=%B|%U|%G|%l|%M|%C|%i|%n%L";
 
 /// What such a listing holds, but for devices and the like.

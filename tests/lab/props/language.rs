@@ -1,20 +1,27 @@
-//! The literal files of both syntaxes, and the configure file.
+//! The literal files of both syntaxes, and the configure file. What is counted and handed out is
+//! in `stock`.
 
+use std::cmp::Ordering;
+use std::fmt::Debug;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use specs::check::{Files, check};
-use specs::cmdb::Cmdb;
 use specs::configure::Configure;
-use specs::configure::template::{self, Scope, Shape};
-use specs::facts::Facts;
+use specs::configure::template::{self, Scope, Shape, TemplateError};
+use specs::diagnostic::Severity;
+use specs::facts::{Fact, Facts, Firmware};
 use specs::ids::{Kind, Table, account_command, merge, renumber};
 use specs::import::{self, Outcome};
-use specs::lang::{Quantity, Spec};
-use specs::literal::{Document, Style};
+use specs::lang::{Column, Quantity, Spec, Unit};
+use specs::literal::{Document, Literal, Style};
 use specs::machine::{Identity, system_name};
+use specs::matching::find;
 use specs::plan::build::{Inputs, plan};
 use specs::plan::lint::{errors, lint};
 use specs::secret::redacted_facts;
-use specs::state::State;
-use specs::units::{FatId, Mac, Name, Token, Uuid};
+use specs::units::{Bytes, FatId, Mac, Name, SectorSize, Token, Uuid};
 use specs::value::{Value, Variables};
 
 /// A document is edited back to its text, and printed and read again in every style.
@@ -32,66 +39,64 @@ pub fn literal(bytes: &[u8]) {
     assert_eq!(read, Ok(literal), "{ron}");
 }
 
-/// The lines of a spec, printed, say the same.
+/// The lines of a spec, printed, say the same; a value is found by the column that stands for it.
 pub fn spec(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    match Spec::parse("f", text) {
-        Ok(spec) => {
-            let lines: Vec<String> = spec.lines.iter().map(|line| line.to_text()).collect();
-            let printed = format!("// RON\n[{}]", lines.join(",\n"));
-            let again = Spec::parse("f", &printed)
-                .map(|spec| spec.lines.iter().map(|line| line.to_text()).collect::<Vec<String>>());
-            assert_eq!(again, Ok(lines), "{printed}");
-        }
-        Err(finding) => assert!(finding.line > 0 && !finding.to_string().is_empty()),
+    let spec = match Spec::parse("f", text) {
+        Ok(spec) => spec,
+        Err(finding) => return assert!(finding.line > 0 && !finding.to_string().is_empty()),
+    };
+    let lines: Vec<String> = spec.lines.iter().map(|line| line.to_text()).collect();
+    let printed = format!("// RON\n[{}]", lines.join(",\n"));
+    let again = match Spec::parse("f", &printed) {
+        Ok(again) => again,
+        Err(finding) => panic!("{finding}"),
+    };
+    let printed_again: Vec<String> = again.lines.iter().map(|line| line.to_text()).collect();
+    assert_eq!(printed_again, lines);
+    assert_eq!(again.variables(), spec.variables());
+    for column in spec.lines.iter().flat_map(|line| &line.columns) {
+        // The column's text as if a machine had reported it.
+        let fact = Fact("a".into(), "b".into(), "c".into(), column.source.clone());
+        let Some(literally) = Column::literally(&column.source) else { continue };
+        let columns = ["a".into(), "b".into(), "c".into(), literally].map(Literal::Value).to_vec();
+        let text = Literal::List(vec![Literal::Tuple(columns)]).to_file(Style::RON);
+        let found = Spec::parse("f", &text).map(|spec| find(&spec, &Facts(vec![fact])).is_ok());
+        assert_eq!(found, Ok(true), "{text}");
     }
 }
 
-/// Facts have a name that is safe as a file's, and redacting them twice is redacting them once.
+/// Facts are the same after they crossed the network and have a name that is safe as a file's;
+/// redacting them twice is redacting them once; two halves of them see each other alike.
 pub fn facts(bytes: &[u8]) {
-    let Ok(facts) = Facts::parse("f", bytes) else { return };
-    let _ = Identity::of(&facts);
+    let facts = match Facts::parse("f", bytes) {
+        Ok(facts) => facts,
+        Err(finding) => return assert!(finding.line > 0 && !finding.to_string().is_empty()),
+    };
+    let Ok(json) = serde_json::to_vec(&facts) else { panic!("no JSON: {facts:?}") };
+    assert_eq!(Facts::parse("f", &json).as_ref(), Ok(&facts));
+    for fact in facts.0.iter().filter(|fact| fact.0 == "disk") {
+        let disk = facts.disk(&fact.1).map(|disk| disk.name);
+        assert_eq!(disk.as_ref(), Some(&fact.1));
+    }
+    let uefi = facts.text("system", "firmware", "type").is_some_and(|text| text == "uefi");
+    assert_eq!(facts.firmware() == Firmware::Uefi, uefi);
     assert!(!system_name(&facts).as_str().contains('/'));
     let redacted = redacted_facts(&facts);
     assert_eq!(redacted_facts(&redacted), redacted);
-}
 
-/// A count of which one is taken is read back, and the text does not change when none is.
-pub fn state(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(mut state) = State::parse("state", text) else { return };
-    assert_eq!(state.to_text(), text);
-    let profiles: Vec<_> = state.profiles().map(|(name, count)| (name.clone(), count)).collect();
-    let mut wanted = Vec::new();
-    for (profile, count) in profiles {
-        state.add(&profile, -1);
-        wanted.push((profile, count.plus(-1)));
-    }
-    let written = state.to_text();
-    let read = State::parse("state", &written).map(|state| {
-        state.profiles().map(|(profile, count)| (profile.clone(), count)).collect::<Vec<_>>()
-    });
-    assert_eq!(read, Ok(wanted), "{written}");
-}
-
-/// An entry that is bound is the only difference to a CMDB read before.
-pub fn cmdb(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let keys = ["hostname".to_owned()].into();
-    let Ok(mut cmdb) = Cmdb::parse("f", text, &keys) else { return };
-    assert_eq!(cmdb.to_text(), text);
-    if cmdb.is_empty() || cmdb.len() > 1_000 {
-        return;
-    }
-    let mut entries: Vec<_> = cmdb.entries().collect();
-    assert_eq!(entries.len(), cmdb.len());
-    let last = entries.len() - 1;
-    let bound = entries[last].bound_to(&[("disk".to_owned(), "vda".into())].into());
-    entries[last] = bound.clone();
-    cmdb.set(last, bound, None);
-    let written = cmdb.to_text();
-    let read = Cmdb::parse("f", &written, &keys).map(|cmdb| cmdb.entries().collect::<Vec<_>>());
-    assert_eq!(read, Ok(entries), "{written}");
+    let (earlier, later) = facts.0.split_at(facts.0.len() / 2);
+    let [earlier, later] = [earlier, later].map(|half| Identity::of(&Facts(half.to_vec())));
+    assert_eq!(earlier.confirms(&later), later.confirms(&earlier));
+    assert_eq!(earlier.shared_mac(&later).is_some(), later.shared_mac(&earlier).is_some());
+    let contradicts = |one: &Identity, other: &Identity| one.contradiction(other).is_some();
+    assert_eq!(contradicts(&earlier, &later), contradicts(&later, &earlier));
+    assert!(!contradicts(&earlier, &earlier));
+    assert_eq!(earlier.confirms(&earlier), earlier.serial.is_some() || earlier.uuid.is_some());
+    let addressed = earlier.is_addressed() || later.is_addressed();
+    let both = later.clone().or_earlier(earlier);
+    assert_eq!((both.is_addressed(), &both.macs), (addressed, &later.macs));
+    assert!(later.is_empty() || !both.is_empty());
 }
 
 /// Whatever can be read as a configure file can be asked what it needs.
@@ -109,12 +114,13 @@ pub fn configure(bytes: &[u8]) {
 pub fn units(bytes: &[u8]) {
     fn unchanged<T>(text: &str)
     where
-        T: std::str::FromStr + ToString + PartialEq + std::fmt::Debug,
+        T: FromStr + ToString + PartialEq + Debug + Serialize + DeserializeOwned,
     {
         let Ok(value) = text.parse::<T>() else { return };
         let printed = value.to_string();
-        assert_eq!(printed.parse::<T>().ok(), Some(value), "{text:?}");
+        assert_eq!(printed.parse::<T>().ok().as_ref(), Some(&value), "{text:?}");
         assert!(!printed.contains(char::is_control) && !printed.contains('/'), "{printed:?}");
+        super::wire::crosses_the_network(&value);
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     unchanged::<Name>(text);
@@ -122,6 +128,7 @@ pub fn units(bytes: &[u8]) {
     unchanged::<Token>(text);
     unchanged::<Uuid>(text);
     unchanged::<FatId>(text);
+    sizes(bytes);
     let (left, right) = text.split_once('\n').unwrap_or((text, text));
     let (Some(wanted), Some(fact)) = (Quantity::parse(left), Quantity::parse(right)) else {
         return;
@@ -131,7 +138,48 @@ pub fn units(bytes: &[u8]) {
     let there = wanted.compare_fact(right, None);
     let back = fact.compare_fact(left, None);
     if wanted.unit.is_some() == fact.unit.is_some() {
-        assert_eq!(there, back.map(std::cmp::Ordering::reverse), "{text:?}");
+        assert_eq!(there, back.map(Ordering::reverse), "{text:?}");
+    }
+    // A fact without a unit is in that of its kind.
+    let kinds = [
+        ("disk", "size"),
+        ("disk", "bytes"),
+        ("network", "size"),
+        ("cpu", "clock"),
+        ("cpu", "current_Mhz"),
+        ("system", "serial"),
+    ];
+    for natural in kinds.map(|(class, key)| Unit::of_fact(class, "a", key)) {
+        let Some(unit) = natural.filter(|_| fact.unit.is_none() && wanted.unit.is_some()) else {
+            continue;
+        };
+        let spelled = Quantity { unit: natural, ..fact };
+        let spelled = format!("{:e}{}", spelled.number, unit.name);
+        if fact.number.is_finite() {
+            let told = wanted.compare_fact(&spelled, None);
+            assert_eq!(wanted.compare_fact(right, natural), told, "{text:?} {spelled}");
+        }
+    }
+}
+
+/// Sizes and identifiers made of sixteen bytes.
+fn sizes(bytes: &[u8]) {
+    let Some(first) = bytes.first_chunk::<16>() else { return };
+    let nonce = Token::from_bytes(*first);
+    assert_eq!(nonce.to_string().parse().as_ref(), Ok(&nonce));
+    let purpose = String::from_utf8_lossy(&bytes[16..]).into_owned();
+    let (uuid, id) = (Uuid::derived(&nonce, &purpose), FatId::derived(&nonce, &purpose));
+    assert_eq!(uuid.as_str().parse().as_ref(), Ok(&uuid));
+    assert_eq!(id.as_str().parse().as_ref(), Ok(&id));
+    let number = u128::from_le_bytes(*first);
+    // From bytes to exbibytes.
+    let size = Bytes((number as u64) >> (number >> 64 & 63));
+    let shown = size.to_string();
+    assert!(shown.len() < 14 && shown.ends_with('B'), "{shown}");
+    for sector in [512, 4096, number as u32] {
+        let Ok(sector) = SectorSize::try_from(sector) else { continue };
+        super::wire::crosses_the_network(&sector);
+        assert_eq!(size.sectors(sector), size.0 / u64::from(sector.get()));
     }
 }
 
@@ -140,15 +188,35 @@ pub fn units(bytes: &[u8]) {
 /// without any mark stands for itself.
 pub fn template(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let facts = Facts(Vec::new());
-    let variables: Variables = [
+    let facts = Facts(vec![Fact("system".into(), "product".into(), "name".into(), "a\rb".into())]);
+    let mut variables: Variables = [
         ("eth".to_owned(), Value::from("eth0")),
         ("ip-mgmt".to_owned(), Value::from("10.0.0.1")),
         ("n".to_owned(), Value::Integer(8)),
         ("item".to_owned(), Value::from("a\nb")),
+        ("product".to_owned(), Value::from("a\rb")),
+        ("all".to_owned(), Value::List(vec![Value::None, Value::Bool(true), Value::Float(2.5)])),
     ]
     .into();
-    let Ok(scope) = Scope::new(&variables, &facts) else { return };
+    rendered(text, &variables, &facts);
+    // With every variable there is, none is unknown.
+    for name in template::variables(text) {
+        if template::clash(variables.keys().map(String::as_str).chain([&*name])).is_none() {
+            variables.insert(name, Value::from("x"));
+        }
+    }
+    rendered(text, &variables, &facts);
+    variables.insert("ip.mgmt".to_owned(), Value::None);
+    assert!(matches!(Scope::new(&variables, &facts), Err(TemplateError::Clash { .. })));
+    if !text.contains(['{', '}', '\n', '\r']) {
+        let none = Variables::new();
+        let scope = Scope::new(&none, &facts);
+        assert_eq!(scope.and_then(|it| it.render(text, Shape::Text)).as_deref(), Ok(text));
+    }
+}
+
+fn rendered(text: &str, variables: &Variables, facts: &Facts) {
+    let Ok(scope) = Scope::new(variables, facts) else { panic!("two names are one") };
     let checked = template::check(text);
     match scope.render(text, Shape::Line) {
         Ok(line) => {
@@ -156,11 +224,15 @@ pub fn template(bytes: &[u8]) {
             assert_eq!(scope.render(text, Shape::Text).as_ref(), Ok(&line), "{text:?}");
             assert_eq!(checked, Ok(()), "{text:?}");
         }
-        Err(error) => assert!(!error.to_string().is_empty()),
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            assert!(error.help().is_none_or(|help| !help.is_empty()));
+            if let TemplateError::Unknown { name, .. } = error {
+                assert!(scope.variable(&name).is_none(), "{name} in {text:?}");
+            }
+        }
     }
-    if !text.contains(['{', '}', '\n', '\r']) {
-        assert_eq!(scope.render(text, Shape::Text).as_deref().ok(), Some(text));
-    }
+    let _ = scope.with_item("disk2".to_owned()).render(text, Shape::Text);
 }
 
 /// Whatever the configure file says: a plan that is made has no error, and is the same after
@@ -216,7 +288,11 @@ pub fn checking(bytes: &[u8]) {
         .zip(text.split('\0'))
         .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
         .collect();
-    for finding in check(&files).findings {
+    let report = check(&files);
+    let errors = report.findings.iter().filter(|it| it.severity == Severity::Error).count();
+    assert_eq!(report.has_errors(), errors > 0);
+    assert_eq!(report.summary().contains("nothing to mend"), report.findings.is_empty());
+    for finding in report.findings {
         let lines =
             files.get(&finding.file).map_or(1, |text| text.split(|byte| *byte == b'\n').count());
         assert!((1..=lines.max(1)).contains(&finding.line), "{finding}");
