@@ -278,14 +278,15 @@ pub fn planning(bytes: &[u8]) {
     }
 }
 
-/// A folder of configuration, its files one after the other with a zero between: whatever they
-/// hold, each finding names a file that is there and a line of it.
+/// A folder of configuration, its files one after the other with a zero between, `-` for one that
+/// is not there: whatever they hold, each finding names a file and a line of it.
 pub fn checking(bytes: &[u8]) {
     let names = ["state", "vm.specs", "vm.cmdb", "vm.configure", "hp.specs", "hp.configure"];
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let files: Files = names
         .into_iter()
         .zip(text.split('\0'))
+        .filter(|(_, text)| *text != "-")
         .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
         .collect();
     let report = check(&files);
