@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod language;
+pub mod literal;
 pub mod matcher;
 pub mod server;
 pub mod stock;
@@ -17,7 +18,7 @@ pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const ALL: [Property; 29] = [
-    ("literal", language::literal),
+    ("literal", literal::literal),
     ("spec", language::spec),
     ("facts", language::facts),
     ("state", stock::state),

@@ -1,5 +1,5 @@
-//! The literal files of both syntaxes, and the configure file. What is counted and handed out is
-//! in `stock`.
+//! What the literal files say, and the configure file. How they are written is in `literal`, what
+//! is counted and handed out in `stock`.
 
 use std::cmp::Ordering;
 use std::fmt::Debug;
@@ -23,21 +23,6 @@ use specs::plan::lint::{errors, lint};
 use specs::secret::redacted_facts;
 use specs::units::{Bytes, FatId, Mac, Name, SectorSize, Token, Uuid};
 use specs::value::{Value, Variables};
-
-/// A document is edited back to its text, and printed and read again in every style.
-pub fn literal(bytes: &[u8]) {
-    let Ok(document) = Document::parse_bytes("f", bytes) else { return };
-    assert_eq!(document.edit().finish(), document.text());
-    let literal = document.root().literal();
-    for style in [Style::RON, Style::PYTHON] {
-        let printed = literal.to_file(style);
-        let read = Document::parse("f", &printed).map(|read| read.root().literal());
-        assert_eq!(read.as_ref(), Ok(&literal), "{printed}");
-    }
-    let (ron, _) = document.to_ron();
-    let read = Document::parse("f", &ron).map(|read| read.root().literal());
-    assert_eq!(read, Ok(literal), "{ron}");
-}
 
 /// The lines of a spec, printed, say the same; a value is found by the column that stands for it.
 pub fn spec(bytes: &[u8]) {
@@ -105,8 +90,12 @@ pub fn configure(bytes: &[u8]) {
     match Configure::parse("f", text) {
         Ok(configure) => {
             let _ = (configure.variables(), configure.scripts());
+            for path in ["hostname", "disks[0].partitions[1].size", "run[9].name", "nothing"] {
+                let at = configure.at(path);
+                assert!((1..=text.split('\n').count()).contains(&at.line), "{path}: {at}");
+            }
         }
-        Err(findings) => assert!(!findings.is_empty()),
+        Err(findings) => assert!(findings.iter().all(|it| it.line > 0)),
     }
 }
 
@@ -308,6 +297,9 @@ pub fn import(bytes: &[u8]) {
         let root = |bytes: &[u8]| Document::parse_bytes("f", bytes).map(|it| it.root().literal());
         assert_eq!(root(written.as_bytes()), root(bytes), "{written}");
     }
+    let settings = import::import("edeploy.conf", bytes);
+    assert_eq!(settings.text.as_deref(), std::str::from_utf8(bytes).ok());
+    assert_eq!(import::import("README", bytes).outcome, Outcome::Foreign);
     if let Outcome::Script(statements) = import::import("vm.configure", bytes).outcome {
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
         for statement in &statements {

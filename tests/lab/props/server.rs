@@ -9,7 +9,7 @@ use server::cgi;
 use server::form::{Field, Form, safe_file_name};
 use server::handle::Application;
 use server::http::incoming::{Incoming, Progress};
-use server::request::{CONTENT_TYPES, Request, Response, reason_phrase};
+use server::request::{CONTENT_TYPES, Request, Response, reason_phrase, shown};
 use server::settings::Settings;
 use specs::cmdb::Cmdb;
 use specs::plan::lint::{errors, lint};
@@ -92,7 +92,11 @@ pub fn cgi(bytes: &[u8]) {
             let announced = find("CONTENT_LENGTH").filter(|length| !length.is_empty());
             assert_eq!(announced.map_or(Ok(0), |it| it.parse()), Ok(request.body.len()));
             assert!(body.starts_with(&request.body));
-            Response::text(404, request.target())
+            assert!(!request.wants_json() || find("HTTP_ACCEPT").is_some());
+            let sentence = shown(&String::from_utf8_lossy(&request.body), 60);
+            assert!(!sentence.contains(char::is_control), "{sentence:?}");
+            // The last part of the path chooses what is answered here.
+            Response::text(request.target().parse().unwrap_or(404), &sentence)
         }
         Err(response) => response,
     };
