@@ -160,12 +160,12 @@ fn sizes(bytes: &[u8]) {
     let (uuid, id) = (Uuid::derived(&nonce, &purpose), FatId::derived(&nonce, &purpose));
     assert_eq!(uuid.as_str().parse().as_ref(), Ok(&uuid));
     assert_eq!(id.as_str().parse().as_ref(), Ok(&id));
-    let number = u128::from_le_bytes(*first);
+    let half = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     // From bytes to exbibytes.
-    let size = Bytes((number as u64) >> (number >> 64 & 63));
+    let size = Bytes(half(&first[..8]) >> (half(&first[8..]) & 63));
     let shown = size.to_string();
     assert!(shown.len() < 14 && shown.ends_with('B'), "{shown}");
-    for sector in [512, 4096, number as u32] {
+    for sector in [512, 4096, u32::from(first[0])] {
         let Ok(sector) = SectorSize::try_from(sector) else { continue };
         super::wire::crosses_the_network(&sector);
         assert_eq!(size.sectors(sector), size.0 / u64::from(sector.get()));
