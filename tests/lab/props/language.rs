@@ -227,13 +227,27 @@ fn rendered(text: &str, variables: &Variables, facts: &Facts) {
 /// Whatever the configure file says: a plan that is made has no error, and is the same after
 /// it crossed the network.
 pub fn planning(bytes: &[u8]) {
+    // Two disks as machines report them, a large one, one of which only GB are known, one of
+    // unknown size, and two paths to one disk.
     const FACTS: &[u8] = br#"[["disk","vda","size","10"],["disk","vda","bytes","10737418240"],
         ["disk","vdb","size","20"],["disk","vdb","bytes","21474836480"],
-        ["disk","vdb","serial","S1"],["network","eth0","serial","52:54:00:88:17:3c"],
-        ["network","eth0","ipv4","10.0.2.15"],["firmware","boot","type","uefi"]]"#;
+        ["disk","vdb","serial","S1"],["disk","vdb","id","virtio-S1"],
+        ["disk","sda","bytes","4000787030016"],["disk","sda","logical_block_size","512"],
+        ["disk","sdb","size","500"],["disk","sdb","id","same"],
+        ["disk","sdc","size","N/A"],["disk","sdc","id","same"],
+        ["disk","sdd","size","9"],["disk","sdd","wwn-id","w"],
+        ["disk","sde","size","9"],["disk","sde","wwn-id","w"],
+        ["network","eth0","serial","52:54:00:88:17:3c"],["network","eth0","ipv4","10.0.2.15"],
+        ["network","eth1","serial","52:54:00:88:17:3d"]]"#;
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(configure) = Configure::parse("f", text) else { return };
-    let Ok(facts) = Facts::parse("facts", FACTS) else { panic!("the facts are wrong") };
+    let Ok(mut facts) = Facts::parse("facts", FACTS) else { panic!("the facts are wrong") };
+    planned(&configure, &facts);
+    facts.push("system", "firmware", "type", "uefi");
+    planned(&configure, &facts);
+}
+
+fn planned(configure: &Configure, facts: &Facts) {
     let Ok(profile) = "vm".parse::<Name>() else { panic!("the profile is wrong") };
     let pairs = [
         ("disk", "vda"),
@@ -244,20 +258,22 @@ pub fn planning(bytes: &[u8]) {
         ("netmask", "255.255.255.0"),
         ("gateway", "10.0.2.2"),
         ("hostname", "host03"),
+        ("bell", "a\u{7}b"),
     ];
     let variables: Variables =
         pairs.map(|(name, value)| (name.to_owned(), Value::from(value))).into();
     let scripts =
-        configure.scripts().into_iter().map(|it| (it.to_owned(), "#!/bin/sh\n".to_owned()));
+        configure.scripts().into_iter().map(|it| (it.to_owned(), format!("#!/bin/{it}\n")));
     let inputs = Inputs {
-        facts: &facts,
+        facts,
         variables: &variables,
         profile: &profile,
         nonce: &Token::from_bytes([7; 16]),
         secrets: &[],
-        scripts: &scripts.collect(),
+        // One name is of a file that is not there.
+        scripts: &scripts.filter(|(name, _)| name != "missing").collect(),
     };
-    match plan(&configure, &inputs) {
+    match plan(configure, &inputs) {
         Ok(plan) => {
             let notes = lint(&plan);
             assert_eq!(errors(&notes).next(), None, "{plan}");
@@ -315,18 +331,27 @@ pub fn ids(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut parts = text.split('\0');
     let mut part = || parts.next().unwrap_or_default();
-    let Ok(mut table) = Table::parse("f", part()) else { return };
+    let mut table = match Table::parse("f", part()) {
+        Ok(table) => table,
+        Err(finding) => return assert!(finding.line > 0 && !finding.to_string().is_empty()),
+    };
     let written = table.to_file();
     assert_eq!(Table::parse("f", &written).as_ref(), Ok(&table), "{written}");
     let (passwd, group, command) = (part(), part(), part());
-    let known = merge(Kind::Users, passwd, &mut table.users)
-        .and_then(|()| merge(Kind::Groups, group, &mut table.groups));
-    if known.is_ok()
-        && let Ok(once) = renumber(passwd, group, &table)
-    {
-        let twice = renumber(&once.passwd, &once.group, &table);
-        let changes = twice.map(|twice| (twice.passwd, twice.group, twice.changes));
-        assert_eq!(changes, Ok((once.passwd, once.group, Vec::new())), "{text}");
+    match renumber(passwd, group, &table) {
+        Ok(once) => {
+            let twice = renumber(&once.passwd, &once.group, &table);
+            let changes = twice.map(|twice| (twice.passwd, twice.group, twice.changes));
+            assert_eq!(changes, Ok((once.passwd, once.group, Vec::new())), "{text}");
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    // Numbers of a tree that agree with the table, or that it does not know yet, join it.
+    let mut merged = table.clone();
+    let known = merge(Kind::Users, passwd, &mut merged.users)
+        .and_then(|()| merge(Kind::Groups, group, &mut merged.groups));
+    if known.is_ok() {
+        table = merged;
     }
     let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
     if let Ok(Some(numbered)) = account_command(&words, &table) {

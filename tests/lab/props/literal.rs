@@ -1,6 +1,10 @@
 //! Literal files of both syntaxes: printed, converted, edited.
 
-use specs::literal::{Document, Editor, Literal, Node, Style, Syntax};
+use std::collections::BTreeSet;
+
+use specs::cmdb::{Cmdb, Entry};
+use specs::diagnostic::Code;
+use specs::literal::{Document, Editor, Kind, Literal, Node, Style, Syntax};
 use specs::value::Value;
 
 /// A document is edited back to its text, and printed and read again in every style.
@@ -11,6 +15,7 @@ pub fn literal(bytes: &[u8]) {
     };
     assert_eq!(document.edit().finish(), document.text());
     edited(&document);
+    item_by_item(&document);
     let literal = document.root().literal();
     for style in [Style::RON, Style::PYTHON] {
         let printed = literal.to_file(style);
@@ -64,6 +69,13 @@ fn edited(document: &Document) {
     let back = editor.finish();
     let read = Document::parse("f", &back).map(|back| back.root().literal());
     assert_eq!(read, Ok(document.root().literal()), "{back}");
+    let key = before.entries().and_then(|entries| entries.first()).map(|entry| &entry.key);
+    if let Some(key) = key {
+        let other = Literal::from("another's");
+        let replaced = after(&|editor| editor.set(before, &[(key, other.clone())], &[]));
+        let node = mapping(&replaced).and_then(|mapping| mapping.get(key));
+        assert_eq!(node.map(Node::literal), Some(other), "{}", replaced.text());
+    }
     // A file of the original without any text of its own style may be read as RON afterwards.
     let keys: Vec<&str> =
         before.entries().unwrap_or_default().iter().map(|entry| entry.key.as_str()).collect();
@@ -73,4 +85,24 @@ fn edited(document: &Document) {
         let swapped = after(&|editor| editor.set(before, &[(KEY, Literal::from(1))], &keys[..1]));
         assert_eq!(swapped.text().matches(KEY).count(), 1 + document.text().matches(KEY).count());
     }
+}
+
+/// A list that is read item by item, as CMDBs are, holds what it holds read as a whole.
+fn item_by_item(document: &Document) {
+    let root = document.root();
+    let told = document.warning(Code::CmdbShape, root.span, root.describe());
+    assert!(told.line > 0 && told.message.starts_with(|c: char| c.is_alphabetic()), "{told}");
+    assert_eq!(root.as_text().is_some(), root.describe() == "a text");
+    let cmdb = Cmdb::parse(document.file(), document.text(), &BTreeSet::new());
+    let Kind::List(items) = &root.kind else { return };
+    let held = |item: &Node| {
+        let entries = item.entries()?.iter();
+        entries.map(|entry| Some((entry.key.clone(), entry.value.value()?))).collect()
+    };
+    let held: Option<Vec<Vec<(String, Value)>>> = items.iter().map(held).collect();
+    let read = cmdb.ok().map(|cmdb| {
+        let fields = |entry: Entry| entry.fields.into_iter().map(|field| (field.key, field.value));
+        cmdb.entries().map(|entry| fields(entry).collect()).collect()
+    });
+    assert_eq!(read, held, "{}", document.text());
 }

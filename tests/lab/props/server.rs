@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use server::cgi;
@@ -175,6 +176,11 @@ pub fn handle(bytes: &[u8]) {
         }
     }
     check_books(&application, &site.join("config"));
+    // Read again, its own settings change nothing.
+    let before = application.settings();
+    assert_eq!(application.reload().ok(), Some(Vec::new()));
+    assert_eq!(application.settings(), before);
+    check_books(&application, &site.join("config"));
 }
 
 /// The request that these bytes describe.
@@ -185,7 +191,7 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
         path: "/cgi-bin/upload".to_owned(),
         content_type: Some("multipart/form-data; boundary=XX".to_owned()),
         accept: None,
-        peer: None,
+        peer: Some(Ipv4Addr::LOCALHOST.into()),
         body: rest.to_vec(),
     };
     let part = |name: &str, content: &[u8]| {
@@ -238,7 +244,7 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
 
 /// Brought up to date, the files can be read, and nothing was given twice or lost.
 fn check_books(application: &Application, config: &Path) {
-    for store in application.stores() {
+    for store in application.stores_to_sync() {
         if let Err(error) = store.sync() {
             panic!("{error}");
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use specs::metadata::propose;
-use specs::upgrade::{Class, Inputs, Manifest, Pattern, Rules, TreePath, plan};
+use specs::upgrade::{Class, Inputs, Kernel, Manifest, Pattern, Rules, TreePath, plan};
 
 /// The manifest that these lines are the body of, in order and with their seal.
 fn sealed(lines: &str) -> String {
@@ -86,8 +86,8 @@ pub fn rules(bytes: &[u8]) {
     }
 }
 
-/// The manifests of two versions, what lies on the disk, `exclude` and `add_only`, with a zero
-/// between: an upgrade leaves alone what the rules keep, and after it there is nothing to do.
+/// The manifests of two versions, what lies on the disk, `exclude`, `add_only` and the kernels that
+/// may be running, with a zero between: an upgrade leaves alone what the rules keep, and after it there is nothing to do.
 pub fn upgrade(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut parts = text.split('\0');
@@ -95,8 +95,14 @@ pub fn upgrade(bytes: &[u8]) {
     let [from, to, disk] = [part(), part(), part()].map(|text| Manifest::parse(&sealed(text)));
     let (Ok(from), Ok(to), Ok(disk)) = (from, to, disk) else { return };
     let rules = Rules::parse(part(), part());
-    let inputs =
-        Inputs { from: Some(&from), to: &to, disk: &disk.entries, rules: &rules, running: &[] };
+    let running: Vec<Kernel> = part().lines().map(|release| Kernel(release.to_owned())).collect();
+    let inputs = Inputs {
+        from: Some(&from),
+        to: &to,
+        disk: &disk.entries,
+        rules: &rules,
+        running: &running,
+    };
     let Ok(upgrade) = plan(&inputs) else { return };
     let fetched = upgrade.fetch();
     for (path, size) in &fetched {
