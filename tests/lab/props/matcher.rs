@@ -8,7 +8,7 @@ use specs::explain::{Mend, explain, mend};
 use specs::facts::{Fact, Facts};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{Matcher, NoMatch, find};
+use specs::matching::{NoMatch, Prepared, find};
 
 const COLUMNS: [&str; 20] = [
     "a",
@@ -66,7 +66,8 @@ pub fn matcher(bytes: &[u8]) {
     let found = found.ok().map(|found| found.lines);
     assert_eq!(found, by_brute_force(&spec, &facts), "{lines:?} {facts:?}");
 
-    let matcher = Matcher::new(&facts);
+    let prepared = Prepared::new(facts.clone());
+    let matcher = prepared.matcher();
     let (Ok(why), Ok(mend)) = (explain(&matcher, &spec), mend(&matcher, &spec)) else {
         panic!("no explanation of {lines:?} against {facts:?}");
     };
@@ -74,8 +75,10 @@ pub fn matcher(bytes: &[u8]) {
     if let Some(why) = why {
         assert!(find(&spec_of(&lines[..why.line]), &facts).is_ok(), "{why:?}");
         assert!(find(&spec_of(&lines[..=why.line]), &facts).is_err(), "{why:?}");
-        assert!(!why.sentence(&matcher, &spec).is_empty());
+        readable(&why.sentence(&matcher, &spec));
+        readable(&why.in_short(&matcher));
     }
+    mend.iter().for_each(|mend| readable(&mend.sentence(&spec)));
     match mend {
         None => {}
         Some(Mend::Line { line: at, with, or_fact, .. }) => {
@@ -92,4 +95,10 @@ pub fn matcher(bytes: &[u8]) {
             assert!(find(&spec_of(&lines), &facts).is_ok(), "{lines:?} {facts:?}");
         }
     }
+}
+
+/// A sentence for people: lines that a terminal shows whole.
+fn readable(sentence: &str) {
+    assert!(!sentence.is_empty());
+    assert!(sentence.lines().all(|line| line.chars().count() <= 100), "{sentence}");
 }

@@ -148,8 +148,12 @@ const CONFIGURATION: [(&str, &str); 4] = [
 pub fn handle(bytes: &[u8]) {
     let Ok(folder) = tempfile::tempdir() else { panic!("no folder for temporary files") };
     let site = folder.path();
-    let conf = "[SERVER]\nCONFIGDIR = config\nMACHINERATE = 0\nMAXFACTS = 50\n";
+    // A section that nobody asks for, and a limit that the last request of six exceeds.
+    let conf = "[SERVER]\nCONFIGDIR = config\nMACHINERATE = 0\nMAXFACTS = 50\nRATELIMIT = 5\n\
+                [LAB]\nCONFIGDIR = lab\nMACHINERATE = 0\nRATELIMIT = 5\n";
     let written = fs::create_dir(site.join("config"))
+        .and_then(|()| fs::create_dir(site.join("lab")))
+        .and_then(|()| fs::write(site.join("lab/state"), "[]\n"))
         .and_then(|()| fs::write(site.join("edeploy.conf"), conf))
         .and_then(|()| {
             CONFIGURATION
@@ -212,8 +216,11 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
         }
         // The report that this profile failed.
         b'F' => {
-            let fields =
-                [part("failure", rest), part("ticket", ticket.as_bytes()), part("nonce", b"")];
+            let fields = [
+                part("failure", rest),
+                part("ticket", ticket.as_bytes()),
+                part("nonce", "0".repeat(32).as_bytes()),
+            ];
             let facts = part("file; filename=a.hw", b"[['disk', 'vda', 'size', '10']]");
             request.body = [&facts[..], &fields.concat(), b"--XX--"].concat();
         }
