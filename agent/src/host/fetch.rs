@@ -1,4 +1,5 @@
-//! What is fetched for an upgrade, all by rsync: the edge, manifests, and the content of files.
+//! The content of files that is fetched for an upgrade, by rsync. For the manifests see
+//! [`super::manifests`].
 //!
 //! Only content travels: owners, modes and attributes are in the manifest. A content that the
 //! tree holds several times is fetched once, and what the host has under the same name is the
@@ -10,32 +11,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use specs::plan::Role;
-use specs::units::Name;
-use specs::upgrade::{Digest, Manifest, TreePath, UpgradePlan};
+use specs::upgrade::{Digest, TreePath, UpgradePlan};
 
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::layout::{Area, fetched};
-use super::listing;
 use crate::execute::{Origin, bytes_done};
 use crate::tree::{Algorithm, hash_file, join, parallel};
 use crate::world::{Cmd, CmdError, Runner, Tool};
 
-/// The rsync module of the metadata.
-const METADATA: &str = "metadata";
-
-/// rsync's status for "partial transfer", which a missing source is as well.
-const PARTIAL: i32 = 23;
-
 /// A slow line and a large version; a stalled connection ends much earlier.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
-/// About the two lines of a manifest that a changed line costs at most, against the sum that the
-/// host sends for each: of 50,000 files of which every tenth changed, 0.8 MB travel instead of
-/// the 2 MB of rsync's own choice, which expects longer differences.
-const LINES: &str = "--block-size=256";
-
-fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
+/// rsync from a daemon that may be gone.
+pub(super) fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
     let to = to.display().to_string();
     let mut all = vec!["--contimeout=30", "--timeout=120", "--no-motd"];
     all.extend(args);
@@ -55,114 +44,7 @@ pub(super) fn is_worth_another_try(error: &UpgradeError) -> bool {
     }
 }
 
-/// Whether rsync's complaint is that the source does not exist.
-fn is_missing(error: &CmdError) -> bool {
-    matches!(error, CmdError::Exit { code: PARTIAL, stderr_tail, .. }
-        if stderr_tail.contains("No such file or directory") && stderr_tail.contains("link_stat"))
-        || matches!(error, CmdError::Exit { code: PARTIAL, stderr_tail, .. }
-        if stderr_tail.contains("change_dir"))
-}
-
 impl<R: Runner, P: Progress> Host<'_, R, P> {
-    /// Fetches the folder of an edge: what the new tree brings for it, then what the metadata
-    /// says. `false`: there is no such edge.
-    pub(super) fn fetch_edge(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        to: &Name,
-        folder: &Path,
-    ) -> Result<bool, UpgradeError> {
-        fs::create_dir_all(folder).tried("make the folder", folder)?;
-        let base = origin.rsync_path.trim_matches('/');
-        let own = origin.url(&format!("{base}/{to}/{}/var/lib/edeploy/{to}", role.name));
-        let scripts = ["-rtp", "--include=/pre", "--include=/post", "--exclude=*"];
-        self.try_fetch(&rsync(&scripts, &own, folder))?;
-        let edge = origin.url(&format!("{METADATA}/{}/{}/{to}", role.version, role.name));
-        self.try_fetch(&rsync(&["-rtp"], &edge, folder))
-    }
-
-    /// Fetches the manifest of a version into `file`, which may hold another version's as a
-    /// basis. `None`: the server has none.
-    pub(super) fn fetch_manifest(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        file: &Path,
-    ) -> Result<Option<Manifest>, UpgradeError> {
-        let base = origin.rsync_path.trim_matches('/');
-        let url = origin.url(&format!("{base}/{}/{}.manifest", role.version, role.name));
-        // The list of files is much smaller packed, and rarely all of it is new.
-        let args = ["-tz", "--ignore-times", LINES];
-        if !self.try_fetch(&rsync(&args, url.trim_end_matches('/'), file))? {
-            return Ok(None);
-        }
-        let text = fs::read_to_string(file).tried("read", file)?;
-        let version = role.version.to_string();
-        let manifest =
-            Manifest::parse(&text).map_err(|source| UpgradeError::Manifest { version, source })?;
-        Ok(Some(manifest))
-    }
-
-    /// Asks for everything in a tree, against an empty folder, and transfers nothing.
-    /// [`UpgradeError::NoEdge`]: there is no such tree.
-    pub(super) fn list_tree(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        folder: &Path,
-    ) -> Result<Manifest, UpgradeError> {
-        self.progress.stage("ask for every file, since the role has no manifest");
-        let empty = folder.join("empty");
-        fs::create_dir_all(&empty).tried("make the folder", &empty)?;
-        let url = origin.tree_url(role);
-        let args = [
-            "-rlptgoD",
-            "-n",
-            "--checksum",
-            "--checksum-choice=md5",
-            "--numeric-ids",
-            listing::FORMAT,
-            "--contimeout=30",
-            "--timeout=600",
-            "--no-motd",
-            &url,
-            &empty.join("").display().to_string(),
-        ];
-        let cmd = Cmd::new(Tool::Rsync, &args)
-            .variable("TZ", "UTC0")
-            .deadline(Duration::from_secs(3600))
-            .why(format!("list {url}"));
-        let listing = match self.runner.run(&cmd) {
-            Ok(output) => output.stdout,
-            Err(CmdError::Exit { code: 23, stderr_tail, .. })
-                if stderr_tail.contains("change_dir") =>
-            {
-                return Err(UpgradeError::NoEdge {
-                    role: role.name.to_string(),
-                    from: "its tree".to_owned(),
-                    to: role.version.to_string(),
-                });
-            }
-            Err(source) => return Err(UpgradeError::Command { what: cmd.why.clone(), source }),
-        };
-        let version = role.version.to_string();
-        let wrong = |source| UpgradeError::Manifest { version, source };
-        let entries = listing::read(&listing).map_err(wrong.clone())?;
-        let manifest = Manifest { role: role.name.clone(), version: role.version.clone(), entries };
-        // Through the text form, which refuses what leads out of the tree.
-        Manifest::parse(&manifest.to_text()).map_err(wrong)
-    }
-
-    /// `false`: the source does not exist.
-    pub(super) fn try_fetch(&mut self, cmd: &Cmd) -> Result<bool, UpgradeError> {
-        match self.runner.run(cmd) {
-            Ok(_) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(source) => Err(UpgradeError::Command { what: cmd.why.clone(), source }),
-        }
-    }
-
     /// Fetches the content that the plan needs, but for what an earlier try left, and checks every
     /// file of it. Tells where each content is.
     pub(super) fn fetch_content(
