@@ -164,7 +164,7 @@ fn sizes(bytes: &[u8]) {
     // From bytes to exbibytes.
     let size = Bytes(half(&first[..8]) >> (half(&first[8..]) & 63));
     let shown = size.to_string();
-    assert!(shown.len() < 14 && shown.ends_with('B'), "{shown}");
+    assert!(shown.len() <= 14 && shown.ends_with('B'), "{shown}");
     for sector in [512, 4096, u32::from(first[0])] {
         let Ok(sector) = SectorSize::try_from(sector) else { continue };
         super::wire::crosses_the_network(&sector);
