@@ -133,9 +133,11 @@ fn one_mistake_made_a_hundred_times_is_told_ten_times() {
     assert_eq!(codes(&texts(keyed, &cmdb), "check-duplicate-key"), 10);
 }
 
+/// As rsync 3.2.7 has it.
 #[test]
-fn a_backslash_at_the_end_of_a_pattern_is_itself() {
-    assert!(Pattern::new("*\\").matches(b"a\\", false));
+fn a_backslash_at_the_end_of_a_pattern_is_itself_where_there_is_no_wildcard() {
+    assert!(Pattern::new("a\\").matches(b"a\\", false));
+    assert!(!Pattern::new("*\\").matches(b"a\\", false));
     assert!(!Pattern::new("*\\").matches(b"a", false));
     assert!(Pattern::new("?\\*").matches(b"a*", false));
     assert!(!Pattern::new("?\\*").matches(b"ab", false));
