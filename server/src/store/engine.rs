@@ -192,6 +192,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether someone was promised what [`Engine::commit`] will store.
+    pub(super) fn is_promised(&self) -> bool {
+        self.durable
+    }
+
     /// Whether the readable files lag behind the journal.
     pub(super) fn is_behind(&self) -> bool {
         !self.unwritten.is_empty()
@@ -372,12 +377,13 @@ impl Engine {
         }
     }
 
-    /// Takes over a decision that nobody waits for.
+    /// Takes over a decision that nobody waits for: lost, it is made again. What is given to
+    /// others because of it is synced with it.
     fn settle(&mut self, decision: Decision) {
         for warning in &decision.warnings {
             warn!("{warning}");
         }
-        self.apply(decision.changes, decision.durable);
+        self.apply(decision.changes, false);
     }
 }
 
