@@ -32,6 +32,7 @@ mod journal;
 mod kept;
 mod layout;
 pub mod listing;
+mod manifests;
 pub mod pkgmngr;
 mod preflight;
 mod recheck;

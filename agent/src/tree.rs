@@ -4,19 +4,28 @@
 //! what follows, is [`specs::upgrade`]'s; nothing here writes.
 
 mod hash;
+mod look;
+mod parallel;
 mod walk;
+mod xattrs;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use specs::units::Name;
-use specs::upgrade::{Class, Classifier, Digest, Disk, Kind, Manifest, PathError, Rules, TreePath};
+use specs::upgrade::{
+    Class, Classifier, Digest, Disk, FileEntry, Kind, Manifest, PathError, Rules, TreePath,
+};
 
 use hash::FileReader;
 pub use hash::{Algorithm, hash_file};
-use walk::{Found, parallel_with, walk};
-pub(crate) use walk::{is_ours, join, parallel, read_xattrs};
+pub(crate) use look::join;
+use look::{Content, Found};
+pub(crate) use parallel::parallel;
+use parallel::parallel_with;
+use walk::walk;
+pub(crate) use xattrs::{is_ours, read_xattrs};
 
 /// Why a tree could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -57,11 +66,11 @@ pub fn manifest(
         let listed = classifier.class(path, is_folder) == Class::Sync;
         (listed || (is_folder && path.parent().is_none()), listed)
     };
-    let mut found = walk(folder, &rules, &wanted)?;
+    let algorithm = |_: &TreePath, _| Some(Algorithm::Blake3);
+    let mut found = walk(folder, &rules, &wanted, Some(&algorithm))?;
     found.retain(|(_, found)| found.entry.kind != Kind::Socket);
-    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     number_shared(&mut found);
-    let entries = read_files(folder, found, |_, _| Some(Algorithm::Blake3))?;
+    let entries = read_files(folder, found, &algorithm)?;
     Ok(Manifest { role: role.clone(), version: version.clone(), entries })
 }
 
@@ -72,6 +81,9 @@ pub enum Depth {
     Full,
     /// A file whose size and time are those of the last manifest is taken to be as there.
     Fast,
+    /// So is a file that, besides, nobody has touched since this moment, at which the host had
+    /// become what the first manifest lists; in seconds since 1970.
+    Since(i64),
 }
 
 /// What the disk at `root` holds of the paths in `manifests` that the rules do not keep, and the
@@ -88,29 +100,46 @@ pub fn observe(
     let wanted = |classifier: &mut Classifier<'_>, path: &TreePath, is_folder: bool| {
         (true, is_folder && listed(path) && classifier.class(path, true) != Class::Keep)
     };
-    let mut found = walk(root, rules, &wanted)?;
-    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    if depth == Depth::Fast
-        && let Some(manifest) = manifests.last()
-    {
-        trust(&mut found, manifest);
-    }
-    read_files(root, found, |path, size| {
+    let algorithm = |path: &TreePath, size| {
         let digests = manifests.iter().filter_map(|manifest| manifest.entries.get(path)?.file());
         let of_size = digests.filter(|file| file.size == size).map(|file| file.digest);
         of_size.filter_map(Algorithm::of).next_back()
-    })
+    };
+    let content: Content<'_> = (depth == Depth::Full).then_some(&algorithm);
+    let mut found = walk(root, rules, &wanted, content)?;
+    match (depth, manifests) {
+        (Depth::Fast, [.., manifest]) => trust(&mut found, manifest, |_, _| true),
+        (Depth::Since(moment), [manifest, ..]) => {
+            trust(&mut found, manifest, |found, file| is_untouched(found, file, moment));
+        }
+        _ => {}
+    }
+    read_files(root, found, &algorithm)
 }
 
-/// Takes files whose size and time are those of the manifest to be as there. Both ascend.
-fn trust(found: &mut [(TreePath, Found)], manifest: &Manifest) {
+/// Whether nobody has touched a file since a moment. What was written at about the time that it
+/// bears was written here, and not copied: its time says nothing about its content.
+fn is_untouched(found: &Found, file: &FileEntry, moment: i64) -> bool {
+    const CLOCKS_TICK: i64 = 2;
+    found.changed < moment && file.mtime + CLOCKS_TICK < found.changed
+}
+
+/// Takes files whose size and time are those of the manifest to be as there, if `is_sure` is of
+/// them. Both ascend.
+fn trust(
+    found: &mut [(TreePath, Found)],
+    manifest: &Manifest,
+    is_sure: impl Fn(&Found, &FileEntry) -> bool,
+) {
     let mut listed = manifest.entries.iter().peekable();
     for (path, found) in found {
         while listed.next_if(|(other, _)| *other < path).is_some() {}
-        if let Kind::File(file) = &mut found.entry.kind
+        if let Some(file) = found.entry.file()
             && let Some((_, entry)) = listed.next_if(|(other, _)| *other == path)
             && let Some(known) = entry.file()
             && (known.size, known.mtime) == (file.size, file.mtime)
+            && is_sure(found, known)
+            && let Kind::File(file) = &mut found.entry.kind
         {
             file.digest = known.digest;
         }
@@ -134,12 +163,12 @@ fn number_shared(all: &mut [(TreePath, Found)]) {
     }
 }
 
-/// Reads the files that `algorithm` asks for and that nobody has read, each inode once and in the
+/// Reads the files that `algorithm` asks for and that nobody has read, each inode once, in the
 /// order of inodes.
 fn read_files(
     root: &Path,
     mut found: Vec<(TreePath, Found)>,
-    algorithm: impl Fn(&TreePath, u64) -> Option<Algorithm>,
+    algorithm: &dyn Fn(&TreePath, u64) -> Option<Algorithm>,
 ) -> Result<Disk, TreeError> {
     let mut jobs: Vec<((u64, u64), Algorithm, usize)> = Vec::new();
     for (position, (path, found)) in found.iter().enumerate() {
@@ -154,7 +183,7 @@ fn read_files(
     let groups: Vec<_> = jobs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).collect();
     let digests = parallel_with(&groups, FileReader::default, |reader, group| {
         let (_, algorithm, position) = group[0];
-        let path = walk::join(root, &found[position].0);
+        let path = join(root, &found[position].0);
         reader.hash(&path, algorithm).map_err(|source| TreeError::Read { path, source })
     });
     for (group, digest) in groups.iter().zip(digests) {

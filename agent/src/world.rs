@@ -46,6 +46,10 @@ pub trait Runner {
         cmd: &Cmd,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Output, CmdError>;
+
+    /// Runs commands that do not depend on each other side by side, all of them to their ends.
+    /// What each came to, in their order.
+    fn run_all(&mut self, cmds: &[Cmd]) -> Vec<Result<Output, CmdError>>;
 }
 
 /// Why a command did not do its work. Every variant holds the line that a person can paste.

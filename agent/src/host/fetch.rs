@@ -1,4 +1,5 @@
-//! What is fetched for an upgrade, all by rsync: the edge, manifests, and the content of files.
+//! The content of files that is fetched for an upgrade, by rsync. For the manifests see
+//! [`super::manifests`].
 //!
 //! Only content travels: owners, modes and attributes are in the manifest. A content that the
 //! tree holds several times is fetched once, and what the host has under the same name is the
@@ -10,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use specs::plan::Role;
-use specs::units::Name;
-use specs::upgrade::{Digest, Manifest, TreePath, UpgradePlan};
+use specs::upgrade::{Digest, TreePath, UpgradePlan};
 
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
@@ -20,21 +20,11 @@ use crate::execute::{Origin, bytes_done};
 use crate::tree::{Algorithm, hash_file, join, parallel};
 use crate::world::{Cmd, CmdError, Runner, Tool};
 
-/// The rsync module of the metadata.
-const METADATA: &str = "metadata";
-
-/// rsync's status for "partial transfer", which a missing source is as well.
-const PARTIAL: i32 = 23;
-
 /// A slow line and a large version; a stalled connection ends much earlier.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
-/// About the two lines of a manifest that a changed line costs at most, against the sum that the
-/// host sends for each: of 50,000 files of which every tenth changed, 0.8 MB travel instead of
-/// the 2 MB of rsync's own choice, which expects longer differences.
-const LINES: &str = "--block-size=256";
-
-fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
+/// rsync from a daemon that may be gone.
+pub(super) fn rsync(args: &[&str], from: &str, to: &Path) -> Cmd {
     let to = to.display().to_string();
     let mut all = vec!["--contimeout=30", "--timeout=120", "--no-motd"];
     all.extend(args);
@@ -54,64 +44,7 @@ pub(super) fn is_worth_another_try(error: &UpgradeError) -> bool {
     }
 }
 
-/// Whether rsync's complaint is that the source does not exist.
-fn is_missing(error: &CmdError) -> bool {
-    matches!(error, CmdError::Exit { code: PARTIAL, stderr_tail, .. }
-        if stderr_tail.contains("No such file or directory") && stderr_tail.contains("link_stat"))
-        || matches!(error, CmdError::Exit { code: PARTIAL, stderr_tail, .. }
-        if stderr_tail.contains("change_dir"))
-}
-
 impl<R: Runner, P: Progress> Host<'_, R, P> {
-    /// Fetches the folder of an edge: what the new tree brings for it, then what the metadata
-    /// says. `false`: there is no such edge.
-    pub(super) fn fetch_edge(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        to: &Name,
-        folder: &Path,
-    ) -> Result<bool, UpgradeError> {
-        fs::create_dir_all(folder).tried("make the folder", folder)?;
-        let base = origin.rsync_path.trim_matches('/');
-        let own = origin.url(&format!("{base}/{to}/{}/var/lib/edeploy/{to}", role.name));
-        let scripts = ["-rtp", "--include=/pre", "--include=/post", "--exclude=*"];
-        self.try_fetch(&rsync(&scripts, &own, folder))?;
-        let edge = origin.url(&format!("{METADATA}/{}/{}/{to}", role.version, role.name));
-        self.try_fetch(&rsync(&["-rtp"], &edge, folder))
-    }
-
-    /// Fetches the manifest of a version into `file`, which may hold another version's as a
-    /// basis. `None`: the server has none.
-    pub(super) fn fetch_manifest(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        file: &Path,
-    ) -> Result<Option<Manifest>, UpgradeError> {
-        let base = origin.rsync_path.trim_matches('/');
-        let url = origin.url(&format!("{base}/{}/{}.manifest", role.version, role.name));
-        // The list of files is much smaller packed, and rarely all of it is new.
-        let args = ["-tz", "--ignore-times", LINES];
-        if !self.try_fetch(&rsync(&args, url.trim_end_matches('/'), file))? {
-            return Ok(None);
-        }
-        let text = fs::read_to_string(file).tried("read", file)?;
-        let version = role.version.to_string();
-        let manifest =
-            Manifest::parse(&text).map_err(|source| UpgradeError::Manifest { version, source })?;
-        Ok(Some(manifest))
-    }
-
-    /// `false`: the source does not exist.
-    pub(super) fn try_fetch(&mut self, cmd: &Cmd) -> Result<bool, UpgradeError> {
-        match self.runner.run(cmd) {
-            Ok(_) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(source) => Err(UpgradeError::Command { what: cmd.why.clone(), source }),
-        }
-    }
-
     /// Fetches the content that the plan needs, but for what an earlier try left, and checks every
     /// file of it. Tells where each content is.
     pub(super) fn fetch_content(

@@ -2,17 +2,18 @@
 //! `test-upgrade` ends here, `upgrade` goes on. Nothing of the host is changed.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use specs::plan::Role;
 use specs::units::Name;
-use specs::upgrade::{self, Inputs, Kernel, Manifest, Refusal, Rules, UpgradePlan, kernel_of};
+use specs::upgrade::{self, Inputs, Kernel, Manifest, Rules, UpgradePlan, kernel_of};
 
 use super::boot_menu::default_kernel;
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
-use super::layout::remove_all;
+use super::manifests::Manifests;
+use crate::execute::CONF;
 use crate::tree::{Depth, observe};
 use crate::world::Runner;
 
@@ -57,36 +58,13 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     /// Finds out what an upgrade to this version would do. What is fetched goes to `folder`.
     pub fn inquire(&mut self, to: &Name, folder: &Path) -> Result<Inquiry, UpgradeError> {
         let identity = Identity::read(&self.root)?;
-        let origin = identity.origin()?;
-        let here = identity.role();
-        let there = Role { name: here.name.clone(), version: to.clone() };
-        let edge = folder.join("edge");
         self.progress.stage("fetch the list of changes");
-        if !self.fetch_edge(&origin, &here, to, &edge)? {
-            return Err(UpgradeError::NoEdge {
-                role: here.name.to_string(),
-                from: here.version.to_string(),
-                to: to.to_string(),
-            });
-        }
+        let Manifests { edge, old, new } = self.fetch_manifests(&identity, to, folder)?;
         let rules = rules(&edge, to)?;
-        let old = self.own_manifest(&identity, folder)?;
-        let file = folder.join("manifest");
-        if let Some(old) = &old {
-            self.lay_basis(old, folder, &file)?;
-        }
-        let new = match self.fetch_manifest(&origin, &there, &file)? {
-            Some(manifest) => manifest,
-            None => {
-                // Nothing came: this is still the basis.
-                remove_all(&file)?;
-                self.list_tree(&origin, &there, folder)?
-            }
-        };
-        check_names(&there, &new)?;
         self.progress.stage("compare with this host");
         let manifests: Vec<&Manifest> = old.iter().chain([&new]).collect();
-        let disk = observe(self.root.folder(), &manifests, &rules, Depth::Full)?;
+        let depth = old.as_ref().map_or(Depth::Full, |_| self.depth());
+        let disk = observe(self.root.folder(), &manifests, &rules, depth)?;
         let running = self.running_kernels(&disk);
         let inputs =
             Inputs { from: old.as_ref(), to: &new, disk: &disk, rules: &rules, running: &running };
@@ -95,55 +73,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         Ok(Inquiry { identity, to: new, plan, edge, needs })
     }
 
-    /// The manifest of the version that the host has: its own copy, else the server's, else what
-    /// the server's tree holds. `None` when the server has dropped that version.
-    pub(super) fn own_manifest(
-        &mut self,
-        identity: &Identity,
-        folder: &Path,
-    ) -> Result<Option<Manifest>, UpgradeError> {
-        if let Some(manifest) = self.kept_manifest(&identity.version)? {
-            return Ok(Some(manifest));
-        }
-        let (origin, role) = (identity.origin()?, identity.role());
-        if let Some(manifest) = self.fetch_manifest(&origin, &role, &folder.join("manifest.own"))? {
-            check_names(&role, &manifest)?;
-            return Ok(Some(manifest));
-        }
-        match self.list_tree(&origin, &role, folder) {
-            Ok(manifest) => Ok(Some(manifest)),
-            Err(UpgradeError::NoEdge { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Puts the text of the host's own manifest where the next one arrives as a difference.
-    fn lay_basis(&self, own: &Manifest, folder: &Path, file: &Path) -> Result<(), UpgradeError> {
-        let kept = Path::new(&manifest_path(&own.version)).to_owned();
-        let kept = self.root.resolve(&kept.display().to_string()).tried("find", &kept)?;
-        let came = folder.join("manifest.own");
-        match [kept, came].into_iter().find(|path| path.is_file()) {
-            Some(text) => fs::copy(&text, file).map(drop).tried("copy", &text),
-            None => fs::write(file, own.to_text()).tried("write", file),
-        }
-    }
-
-    /// The manifest that the host keeps of a version.
-    pub(super) fn kept_manifest(&self, version: &Name) -> Result<Option<Manifest>, UpgradeError> {
-        if !self.keeps_manifest(version) {
-            return Ok(None);
-        }
-        let path = manifest_path(version);
-        let text = self.root.read_text(&path).tried("read", Path::new(&path))?;
-        let version = version.to_string();
-        let manifest =
-            Manifest::parse(&text).map_err(|source| UpgradeError::Manifest { version, source })?;
-        Ok(Some(manifest))
-    }
-
-    /// Whether there is one.
-    pub(super) fn keeps_manifest(&self, version: &Name) -> bool {
-        self.root.is_file(&manifest_path(version))
+    /// How closely the disk is looked at: what nobody has touched since the host became its version
+    /// is as it was then. That is the moment at which the version was written down.
+    fn depth(&self) -> Depth {
+        let conf = self.root.resolve(CONF).and_then(fs::metadata);
+        conf.map_or(Depth::Full, |conf| Depth::Since(conf.ctime()))
     }
 
     /// The kernels that must be taken to run: the one that does, and the one that the next boot
@@ -161,11 +95,6 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     }
 }
 
-/// Where the host keeps the manifest of a version.
-pub(super) fn manifest_path(version: &Name) -> String {
-    format!("/var/lib/edeploy/{version}/manifest")
-}
-
 fn rules(edge: &Path, to: &Name) -> Result<Rules, UpgradeError> {
     let read = |name: &str| {
         let path = edge.join(name);
@@ -179,16 +108,4 @@ fn rules(edge: &Path, to: &Name) -> Result<Rules, UpgradeError> {
     };
     let exclude = read("exclude")?.ok_or_else(|| UpgradeError::NoExclude(to.to_string()))?;
     Ok(Rules::parse(&exclude, &read("add_only")?.unwrap_or_default()))
-}
-
-/// A manifest in the wrong place would make one role of another.
-fn check_names(wanted: &Role, manifest: &Manifest) -> Result<(), UpgradeError> {
-    if (&wanted.name, &wanted.version) == (&manifest.role, &manifest.version) {
-        return Ok(());
-    }
-    let name = |role: &Name, version: &Name| format!("{role} {version}");
-    Err(UpgradeError::Refused(vec![Refusal::Role {
-        here: name(&wanted.name, &wanted.version),
-        there: name(&manifest.role, &manifest.version),
-    }]))
 }

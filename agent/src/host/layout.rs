@@ -156,12 +156,15 @@ impl Area {
         let mut tops: Vec<&Path> = prepared.units.iter().map(|unit| unit.top.as_path()).collect();
         // And that of our own records and of local edits, wherever /var is.
         tops.extend([Path::new(""), Path::new("var/lib/edeploy")]);
-        tops.sort_unstable();
-        tops.dedup();
+        let mut synced = Vec::new();
         for top in tops {
             let folder = self.root.join(top);
             let file = fs::File::open(&folder).tried("open", &folder)?;
-            syncfs(&file).tried("sync", &folder)?;
+            let device = file.metadata().tried("look at", &folder)?.dev();
+            if !synced.contains(&device) {
+                syncfs(&file).tried("sync", &folder)?;
+                synced.push(device);
+            }
         }
         Ok(())
     }

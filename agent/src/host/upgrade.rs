@@ -206,7 +206,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     ) -> Result<(), UpgradeError> {
         let (came, new) = (area.file("manifest"), area.file("manifest.new"));
         if came.exists() {
-            fs::copy(&came, &new).tried("copy", &came)?;
+            fs::rename(&came, &new).tried("rename", &came)?;
         } else {
             fs::write(&new, to.to_text()).tried("write", &new)?;
         }

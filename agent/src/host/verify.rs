@@ -13,7 +13,7 @@ use specs::upgrade::{self, Class, Drift, Manifest, Rules, TreePath};
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
-use super::inquiry::manifest_path;
+use super::manifests::manifest_path;
 use crate::tree::{Depth, TreeError, join, observe};
 use crate::world::{Root, Runner};
 

@@ -264,6 +264,10 @@ mod tests {
             self.told.send(()).unwrap();
             Err(CmdError::Exit { cmd: cmd.to_string(), code: 1, stderr_tail: "no".to_owned() })
         }
+
+        fn run_all(&mut self, cmds: &[Cmd]) -> Vec<Result<Output, CmdError>> {
+            cmds.iter().map(|cmd| self.run(cmd)).collect()
+        }
     }
 
     fn lease(address: &str) -> Lease {

@@ -76,6 +76,10 @@ impl Runner for Port<'_> {
     fn run_streaming(&mut self, cmd: &Cmd, _: &mut dyn FnMut(&str)) -> Result<Output, CmdError> {
         self.run(cmd)
     }
+
+    fn run_all(&mut self, cmds: &[Cmd]) -> Vec<Result<Output, CmdError>> {
+        cmds.iter().map(|cmd| self.run(cmd)).collect()
+    }
 }
 
 fn up(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest as _, Md5};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, read};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::path::Arg;
 use specs::upgrade::Digest;
 
 /// How much is read at a time: large enough that calls do not count, small enough for the cache.
@@ -51,7 +52,7 @@ impl FileReader {
     /// As [`hash_file`].
     pub(super) fn hash(&mut self, path: &Path, algorithm: Algorithm) -> io::Result<Digest> {
         let file = self.open(path)?;
-        self.digest(&file, algorithm)
+        Ok(self.digest(&file, algorithm)?)
     }
 
     fn open(&mut self, path: &Path) -> Result<OwnedFd, Errno> {
@@ -63,44 +64,67 @@ impl FileReader {
             self.folder = Some((parent.to_owned(), openat(CWD, parent, flags, Mode::empty())?));
         }
         let Some((_, folder)) = &self.folder else { return Err(Errno::NOENT) };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        match openat(folder, name, flags | OFlags::NOATIME, Mode::empty()) {
-            // Only the owner may leave the time alone.
-            Err(Errno::PERM) => openat(folder, name, flags, Mode::empty()),
-            opened => opened,
-        }
+        open_quietly(folder, name, OFlags::empty())
     }
 
-    fn digest(&mut self, file: &OwnedFd, algorithm: Algorithm) -> io::Result<Digest> {
+    /// The digest of what an open file holds from here on.
+    pub(super) fn digest(&mut self, file: &OwnedFd, algorithm: Algorithm) -> Result<Digest, Errno> {
         self.piece.resize(PIECE, 0);
+        let first = read_piece(file, &mut self.piece)?;
+        let is_all = first < PIECE;
         match algorithm {
+            // Most files end here, and a hasher is larger than many of them.
+            Algorithm::Blake3 if is_all => {
+                Ok(Digest::Blake3(*blake3::hash(&self.piece[..first]).as_bytes()))
+            }
             Algorithm::Blake3 => {
                 let mut hasher = blake3::Hasher::new();
-                each_piece(file, &mut self.piece, |bytes| {
+                self.each_piece(file, first, |bytes| {
                     hasher.update(bytes);
                 })?;
                 Ok(Digest::Blake3(*hasher.finalize().as_bytes()))
             }
             Algorithm::Md5 => {
                 let mut hasher = Md5::new();
-                each_piece(file, &mut self.piece, |bytes| hasher.update(bytes))?;
+                self.each_piece(file, first, |bytes| hasher.update(bytes))?;
                 Ok(Digest::Md5(hasher.finalize().into()))
             }
         }
     }
-}
 
-fn each_piece(file: &OwnedFd, piece: &mut [u8], mut use_it: impl FnMut(&[u8])) -> io::Result<()> {
-    loop {
-        match read(file, &mut *piece) {
+    /// The piece that was read, of this length, and all that follow.
+    fn each_piece(
+        &mut self,
+        file: &OwnedFd,
+        first: usize,
+        mut use_it: impl FnMut(&[u8]),
+    ) -> Result<(), Errno> {
+        let mut length = first;
+        loop {
+            use_it(&self.piece[..length]);
             // Only at its end does a file give less than was asked for.
-            Ok(length) if length < piece.len() => {
-                use_it(&piece[..length]);
+            if length < PIECE {
                 return Ok(());
             }
-            Ok(length) => use_it(&piece[..length]),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            length = read_piece(file, &mut self.piece)?;
         }
     }
+}
+
+/// Opens a file for reading; when it was last read is not noted, where the system allows that.
+pub(super) fn open_quietly(
+    folder: &OwnedFd,
+    name: impl Arg + Copy,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+    match openat(folder, name, flags | OFlags::NOATIME, Mode::empty()) {
+        // Only the owner may leave the time alone.
+        Err(Errno::PERM) => openat(folder, name, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+fn read_piece(file: &OwnedFd, piece: &mut [u8]) -> Result<usize, Errno> {
+    retry_on_intr(|| read(file, &mut *piece))
 }

@@ -80,3 +80,40 @@ fn a_disk_is_looked_at_as_far_as_needed() {
     assert!(fast[&path("etc/a")].same(&known.entries[&path("etc/a")]));
     assert_eq!(full[&path("etc/b")].file().unwrap().digest, Digest::Unread, "the size tells");
 }
+
+/// Whoever writes to a file and gives it its old time back changes the moment of its last change,
+/// which cannot be set.
+#[test]
+fn a_file_is_read_when_it_was_touched_since() {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let write = |path: &str, content: &str| {
+        fs::write(at(path), content).unwrap();
+        fs::File::options().append(true).open(at(path)).unwrap().set_modified(old).unwrap();
+    };
+    write("edited", "aaaa");
+    fs::write(at("fresh"), "aaaa").unwrap();
+    write("resized", "aaaa");
+    let (role, version) = names();
+    let known = manifest(tree.path(), &role, &version, "").unwrap();
+    write("edited", "AAAA");
+    write("resized", "aaaaa");
+
+    let rules = Rules::parse("", "");
+    let same = |depth| {
+        let found = observe(tree.path(), &[&known], &rules, depth).unwrap();
+        let same = |name: &&str| found[&path(name)].same(&known.entries[&path(name)]);
+        ["edited", "fresh", "resized"].into_iter().filter(same).collect::<Vec<_>>()
+    };
+    let changed = fs::metadata(at("edited")).unwrap().ctime();
+    assert_eq!(same(Depth::Since(changed)), ["fresh"], "touched in that second: read");
+    assert_eq!(same(Depth::Since(changed + 1)), ["edited", "fresh"], "not since: trusted");
+    // A file that bears the time at which it was written may have been written there.
+    let content = fs::metadata(at("fresh")).unwrap();
+    fs::write(at("fresh"), "AAAA").unwrap();
+    let time = content.modified().unwrap();
+    fs::File::options().append(true).open(at("fresh")).unwrap().set_modified(time).unwrap();
+    let changed = fs::metadata(at("fresh")).unwrap().ctime();
+    assert_eq!(same(Depth::Since(changed + 1)), ["edited"], "as old as it looks: read");
+}

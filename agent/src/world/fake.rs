@@ -66,4 +66,8 @@ impl Runner for FakeRunner {
         output.stdout.lines().for_each(on_line);
         Ok(Output::default())
     }
+
+    fn run_all(&mut self, cmds: &[Cmd]) -> Vec<Result<Output, CmdError>> {
+        cmds.iter().map(|cmd| self.run(cmd)).collect()
+    }
 }

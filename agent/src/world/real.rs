@@ -10,6 +10,7 @@
 
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::resume_unwind;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -64,6 +65,15 @@ impl Runner for RealRunner {
             on_line(&String::from_utf8_lossy(&line));
         }
         Ok(output)
+    }
+
+    fn run_all(&mut self, cmds: &[Cmd]) -> Vec<Result<Output, CmdError>> {
+        thread::scope(|scope| {
+            let running: Vec<_> =
+                cmds.iter().map(|cmd| scope.spawn(move || RealRunner.run(cmd))).collect();
+            let ended = running.into_iter().map(thread::ScopedJoinHandle::join);
+            ended.map(|ended| ended.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
     }
 }
 
@@ -218,6 +228,21 @@ mod tests {
         let cmd = program("printf", &[r"1%%\r2%%\nend"]);
         RealRunner.run_streaming(&cmd, &mut |line| lines.push(line.to_owned())).unwrap();
         assert_eq!(lines, ["1%", "2%", "end"]);
+    }
+
+    /// Each waits for what the other one does.
+    #[test]
+    fn commands_run_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe").display().to_string();
+        RealRunner.run(&program("mkfifo", &[&pipe])).unwrap();
+        let write = program("cp", &["/proc/version", &pipe]).deadline(Duration::from_secs(30));
+        let read = program("cat", &[&pipe]).deadline(Duration::from_secs(30));
+        let ended = RealRunner.run_all(&[write, program("false", &[]), read]);
+        let [Ok(_), Err(CmdError::Exit { code: 1, .. }), Ok(read)] = &ended[..] else {
+            panic!("{ended:?}");
+        };
+        assert!(read.stdout.starts_with("Linux"), "{}", read.stdout);
     }
 
     #[test]
