@@ -152,6 +152,7 @@ fn a_kept_connection_ends_with_its_answer_and_holds_nobody_up() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the client is a program of its own")]
 fn a_client_with_several_requests_gets_all_of_them_answered() {
     let running = start(LIMITS);
     let urls = ["one", "two", "three"].map(|path| format!("http://{}/{path}", running.address));

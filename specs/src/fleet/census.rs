@@ -369,8 +369,8 @@ mod tests {
     use super::*;
 
     fn record(number: usize, heard: Seconds) -> Record {
-        let macs = vec![format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256)];
-        let macs = macs.iter().map(|mac| mac.parse().unwrap()).collect();
+        let mac = format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+        let macs = vec![mac.parse().unwrap()];
         let identity = Identity { macs, ..Identity::default() };
         let mut record = Record::new(format!("m{number}").parse().unwrap(), identity, heard);
         record.enter(crate::machine::Phase::Leased, heard);
