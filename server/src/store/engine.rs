@@ -21,7 +21,7 @@ use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
 use crate::settings::Section;
 
-/// So many records are not worth a thread of their own.
+/// Fewer records are not worth a thread of their own.
 const FEW_RECORDS: usize = 200;
 
 /// See the module.
@@ -98,8 +98,12 @@ impl Engine {
             }
             Ok(census)
         };
+        if paths.len() < FEW_RECORDS {
+            self.world.census.absorb(read(&paths)?);
+            return self.read_files();
+        }
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let size = paths.len().div_ceil(threads).max(FEW_RECORDS);
+        let size = paths.len().div_ceil(threads);
         let (parts, cmdbs) = std::thread::scope(|scope| {
             let parts: Vec<_> = paths.chunks(size).map(|it| scope.spawn(|| read(it))).collect();
             let cmdbs = self.read_files();
