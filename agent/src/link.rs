@@ -2,7 +2,7 @@
 //!
 //! All interfaces at once: every one is set up, carriers are awaited, and each interface with a
 //! carrier asks DHCP in a thread of its own. busybox's `udhcpc` speaks the protocol; it calls this
-//! very program as its script ([`lease::record_event`]), which only writes down what was offered,
+//! very program as its script ([`udhcpc::record_event`]), which only writes down what was offered,
 //! and the agent applies it. A lease is renewed by a `udhcpc` of its own until the agent ends
 //! ([`Keepers`]): an installation may take longer than it lasts.
 //!
@@ -16,7 +16,8 @@
 //! interface by interface, why.
 
 mod keeper;
-pub mod lease;
+mod lease;
+pub mod udhcpc;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +34,7 @@ use crate::report::Console;
 use crate::world::{Cmd, CmdError, Root, Runner, Tool};
 
 pub use keeper::Keepers;
-pub use lease::Lease;
+pub use lease::{Lease, WrongVariable};
 
 /// How often the machine is searched for interfaces, with [`SCAN_PAUSE`] between.
 const SCANS: u32 = 3;
@@ -299,7 +300,7 @@ impl Link<'_> {
                 .iter()
                 .map(|port| {
                     let name = port.name.as_str();
-                    scope.spawn(move || lease::ask(&mut *runners(), root, name))
+                    scope.spawn(move || udhcpc::ask(&mut *runners(), root, name))
                 })
                 .collect();
             asking

@@ -1,6 +1,7 @@
 //! Literals of every shape: printed and read again in both syntaxes, and changed in place.
 
 use proptest::prelude::*;
+use specs::diagnostic::Span;
 use specs::literal::{Document, Literal, Style, Syntax};
 use specs::value::Value;
 
@@ -79,6 +80,68 @@ fn cmdb() -> impl Strategy<Value = (String, bool)> {
     )
 }
 
+/// What may stand between two tokens: blanks, ends of lines and comments, none with a comma.
+fn gap(python: bool) -> impl Strategy<Value = String> {
+    let both = [" ", "\t", "\n", "\r\n", "\n    "];
+    let of_python = ["# it's \"so\"\n", " #\r\n", "\\\n", "\\\r\n"];
+    let of_ron = ["// it's # \"so\"\n", " //\r\n", "/* a /* b */ : */", "/**/", "/* a\n } */"];
+    let own = if python { of_python.to_vec() } else { of_ron.to_vec() };
+    let piece = prop::sample::select([&both[..], &own].concat());
+    let pieces = prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat());
+    prop_oneof![1 => Just(String::new()), 1 => pieces]
+}
+
+/// A value as somebody may write it, comments within redundant parentheses included.
+fn written_value(python: bool) -> impl Strategy<Value = String> {
+    let both = ["7", "\"a, b\"", "[1, 2]", "[]", "secret(\"x\")", "(1,)", "()", "\"\\\\\""];
+    let of_python = ["'it''s'", "r'\\''", "(7)", "( # why\n 7 )", "((# why\r\n7))", "'''a'b'''"];
+    let of_ron = ["r\"\\\"", "r#\"a\"b\\\"#", "r##\"a\"#b\"##", "(7)", "Some(/* why */ 7)", "true"];
+    let own = if python { of_python } else { of_ron };
+    prop::sample::select([&both[..], &own].concat()).prop_map(str::to_owned)
+}
+
+/// A list of two mappings with comments everywhere, in either syntax.
+fn commented() -> impl Strategy<Value = String> {
+    (any::<bool>(), any::<bool>()).prop_flat_map(|(python, marked)| {
+        let gaps = prop::collection::vec(gap(python), 5);
+        let entry = ("[a-e]", (written_value(python), gaps));
+        let mapping = (
+            prop::collection::vec(entry, 0..4),
+            any::<bool>(),
+            prop::collection::vec(gap(python), 3),
+        );
+        prop::collection::vec(mapping, 2).prop_map(move |mappings| {
+            let mark = match (python, marked) {
+                (true, _) => "# python\n",
+                (false, true) => "// ron\n",
+                (false, false) => "",
+            };
+            let quote = if python { '\'' } else { '"' };
+            let mut text = format!("{mark}[");
+            for (mut entries, comma, around) in mappings {
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                entries.dedup_by(|a, b| a.0 == b.0);
+                text.extend([&around[0], "{", &around[1]].map(String::from));
+                let count = entries.len();
+                for (number, (key, (value, gaps))) in entries.into_iter().enumerate() {
+                    let key = format!("{quote}{key}{quote}");
+                    text.extend([&gaps[0], &key, &gaps[1], ":", &gaps[2], &value, &gaps[3]]);
+                    if comma || number + 1 < count {
+                        text.extend([",", &gaps[4]]);
+                    }
+                }
+                text.extend(["}", &around[2], ","]);
+            }
+            text + "]\n"
+        })
+    })
+}
+
+/// The text without what an edit may add or take at its border.
+fn squeezed(text: &str) -> String {
+    text.replace([' ', '\t', '\r', '\n', ',', '\\', '(', ')'], "")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..Default::default() })]
 
@@ -122,6 +185,63 @@ proptest! {
             let back = Document::parse("f", &back).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(back.root().literal(), document.root().literal());
         }
+    }
+
+    #[test]
+    fn a_key_changed_added_or_removed_leaves_every_other_byte_and_comment(
+        text in commented(),
+        at in 0..2_usize,
+        key in "[a-f]",
+        remove in any::<bool>(),
+    ) {
+        let document = Document::parse("f", &text).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let items = document.root().items().unwrap_or_default();
+        let new = Literal::from("it's \"new\"");
+        let mut editor = document.edit();
+        if remove {
+            editor.set(&items[at], &[], &[&key]);
+        } else {
+            editor.set(&items[at], &[(&key, new.clone())], &[]);
+        }
+        let after = editor.finish();
+        let changed = Document::parse("f", &after)
+            .map_err(|error| TestCaseError::fail(format!("{text:?}\n{after:?}\n{error}")))?;
+
+        // It says what it should.
+        let mut expected: Vec<Literal> = items.iter().map(|item| item.literal()).collect();
+        let Literal::Dict(entries) = &mut expected[at] else { panic!("{text}") };
+        match (entries.iter().position(|(known, _)| *known == key), remove) {
+            (Some(position), true) => drop(entries.remove(position)),
+            (Some(position), false) => entries[position].1 = new.clone(),
+            (None, true) => {}
+            (None, false) => entries.push((key.clone(), new.clone())),
+        }
+        prop_assert_eq!(changed.root().literal(), Literal::List(expected), "{:?}", text);
+        prop_assert_eq!(changed.syntax(), document.syntax());
+
+        // The rest is as it was.
+        let entry = items[at].entries().unwrap_or_default().iter().find(|entry| entry.key == key);
+        let written = new.to_text(document.style());
+        let (place, put) = match (entry, remove) {
+            (Some(entry), true) => (entry.key_span.to(entry.value.span), ""),
+            (Some(entry), false) => (entry.value.span, written.as_str()),
+            (None, _) => (Span::default(), ""),
+        };
+        let rest = [&text[..place.start], put, &text[place.end..]].map(squeezed).concat();
+        let name = Literal::from(key.as_str()).to_text(document.style());
+        let added = squeezed(&format!("{name}: {written}"));
+        let came = if entry.is_none() { added.as_str() } else { "" };
+        prop_assert_eq!(squeezed(&after).replacen(came, "", 1), rest, "{:?}\n{:?}", text, after);
+        let stays = |it: &&Span| it.end <= place.start || place.end <= it.start;
+        let comments = document.comments().iter().filter(stays);
+        let comments: Vec<&str> = comments.map(|it| &text[it.start..it.end]).collect();
+        let left = changed.comments().iter().map(|it| &after[it.start..it.end]);
+        prop_assert_eq!(left.collect::<Vec<&str>>(), comments, "{:?}", text);
+        let other = |document: &Document| {
+            let span = document.root().items().unwrap_or_default()[1 - at].span;
+            document.text()[span.start..span.end].to_owned()
+        };
+        prop_assert_eq!(other(&changed), other(&document));
     }
 
     #[test]

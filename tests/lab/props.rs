@@ -6,8 +6,10 @@
 
 pub mod agent;
 pub mod language;
+pub mod literal;
 pub mod matcher;
 pub mod server;
+pub mod stock;
 pub mod upgrade;
 pub mod wire;
 
@@ -16,11 +18,11 @@ pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const ALL: [Property; 29] = [
-    ("literal", language::literal),
+    ("literal", literal::literal),
     ("spec", language::spec),
     ("facts", language::facts),
-    ("state", language::state),
-    ("cmdb", language::cmdb),
+    ("state", stock::state),
+    ("cmdb", stock::cmdb),
     ("configure", language::configure),
     ("template", language::template),
     ("units", language::units),

@@ -10,7 +10,7 @@ use agent::apply::{self, Applied, ApplyOptions};
 use agent::detect;
 use agent::execute::{EventSink, Objection, TARGET};
 use agent::init;
-use agent::link::lease;
+use agent::link::udhcpc;
 use agent::options::{AgentOptions, RawCmdline};
 use agent::report::Console;
 use agent::run;
@@ -95,8 +95,8 @@ fn main() -> ExitCode {
     }
     let mut words: Vec<String> = std::env::args().collect();
     let name = words.first().and_then(|word| Path::new(word).file_name()?.to_str());
-    if name == Some(lease::EVENT_PROGRAM) {
-        words.insert(1, lease::EVENT_PROGRAM.to_owned());
+    if name == Some(udhcpc::EVENT_PROGRAM) {
+        words.insert(1, udhcpc::EVENT_PROGRAM.to_owned());
     }
     match Arguments::parse_from(words).command {
         Command::Run => run::run(&Console::of_machine()).into(),
@@ -150,8 +150,8 @@ fn text_of(question: Question) -> anyhow::Result<String> {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
                 .collect();
-            lease::record_event(&Root::system(), &event, &variables)?;
-            Ok(format!("{}{event}\n", lease::EVENT_MARK))
+            udhcpc::record_event(&Root::system(), &event, &variables)?;
+            Ok(format!("{}{event}\n", udhcpc::EVENT_MARK))
         }
     }
 }

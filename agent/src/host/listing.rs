@@ -1,71 +1,10 @@
 //! The manifest of a tree that has none, from what a plain rsync server tells: everything but
 //! extended attributes and device numbers. Its files are known by their MD5 digests.
 
-use std::fs;
-use std::path::Path;
+use specs::upgrade::{Digest, Disk, Entry, FileEntry, Kind, ManifestError, TreePath};
 
-use specs::plan::Role;
-use specs::upgrade::{Digest, Disk, Entry, FileEntry, Kind, Manifest, ManifestError, TreePath};
-
-use super::commands::{Host, Progress};
-use super::error::{Tried, UpgradeError};
-use crate::execute::Origin;
-use crate::world::{Cmd, CmdError, Runner, Tool};
-
-/// Mode, owner, group, size, time, MD5, what it is, name and link target.
-const FORMAT: &str = "--out-format=%B|%U|%G|%l|%M|%C|%i|%n%L";
-
-impl<R: Runner, P: Progress> Host<'_, R, P> {
-    /// Asks for everything in a tree, against an empty folder, and transfers nothing.
-    /// [`UpgradeError::NoEdge`]: there is no such tree.
-    pub(super) fn list_tree(
-        &mut self,
-        origin: &Origin,
-        role: &Role,
-        folder: &Path,
-    ) -> Result<Manifest, UpgradeError> {
-        self.progress.stage("ask for every file, since the role has no manifest");
-        let empty = folder.join("empty");
-        fs::create_dir_all(&empty).tried("make the folder", &empty)?;
-        let url = origin.tree_url(role);
-        let args = [
-            "-rlptgoD",
-            "-n",
-            "--checksum",
-            "--checksum-choice=md5",
-            "--numeric-ids",
-            FORMAT,
-            "--contimeout=30",
-            "--timeout=600",
-            "--no-motd",
-            &url,
-            &empty.join("").display().to_string(),
-        ];
-        let cmd = Cmd::new(Tool::Rsync, &args)
-            .variable("TZ", "UTC0")
-            .deadline(std::time::Duration::from_secs(3600))
-            .why(format!("list {url}"));
-        let listing = match self.runner.run(&cmd) {
-            Ok(output) => output.stdout,
-            Err(CmdError::Exit { code: 23, stderr_tail, .. })
-                if stderr_tail.contains("change_dir") =>
-            {
-                return Err(UpgradeError::NoEdge {
-                    role: role.name.to_string(),
-                    from: "its tree".to_owned(),
-                    to: role.version.to_string(),
-                });
-            }
-            Err(source) => return Err(UpgradeError::Command { what: cmd.why.clone(), source }),
-        };
-        let version = role.version.to_string();
-        let wrong = |source| UpgradeError::Manifest { version, source };
-        let entries = read(&listing).map_err(wrong.clone())?;
-        let manifest = Manifest { role: role.name.clone(), version: role.version.clone(), entries };
-        // Through the text form, which refuses what leads out of the tree.
-        Manifest::parse(&manifest.to_text()).map_err(wrong)
-    }
-}
+/// What rsync is asked to tell: mode, owner, group, size, time, MD5, what it is, name and link.
+pub(super) const FORMAT: &str = "--out-format=%B|%U|%G|%l|%M|%C|%i|%n%L";
 
 /// What such a listing holds, but for devices and the like.
 pub fn read(listing: &str) -> Result<Disk, ManifestError> {

@@ -8,6 +8,7 @@ use std::fs;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use specs::plan::Role;
 use specs::units::Name;
@@ -18,10 +19,11 @@ use super::error::{Tried, UpgradeError};
 use super::fetch::rsync;
 use super::identity::Identity;
 use super::layout::remove_all;
+use super::listing;
 use super::verify::own_rules;
 use crate::execute::Origin;
 use crate::tree::Glance;
-use crate::world::{Cmd, CmdError, Output, Root, Runner};
+use crate::world::{Cmd, CmdError, Output, Root, Runner, Tool};
 
 /// The rsync module of the metadata.
 const METADATA: &str = "metadata";
@@ -151,6 +153,56 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     /// Whether the host keeps the manifest of a version.
     pub(super) fn keeps_manifest(&self, version: &Name) -> bool {
         self.root.is_file(&manifest_path(version))
+    }
+
+    /// Asks for everything in a tree, against an empty folder, and transfers nothing.
+    /// [`UpgradeError::NoEdge`]: there is no such tree.
+    fn list_tree(
+        &mut self,
+        origin: &Origin,
+        role: &Role,
+        folder: &Path,
+    ) -> Result<Manifest, UpgradeError> {
+        self.progress.stage("ask for every file, since the role has no manifest");
+        let empty = folder.join("empty");
+        fs::create_dir_all(&empty).tried("make the folder", &empty)?;
+        let url = origin.tree_url(role);
+        let args = [
+            "-rlptgoD",
+            "-n",
+            "--checksum",
+            "--checksum-choice=md5",
+            "--numeric-ids",
+            listing::FORMAT,
+            "--contimeout=30",
+            "--timeout=600",
+            "--no-motd",
+            &url,
+            &empty.join("").display().to_string(),
+        ];
+        let cmd = Cmd::new(Tool::Rsync, &args)
+            .variable("TZ", "UTC0")
+            .deadline(Duration::from_secs(3600))
+            .why(format!("list {url}"));
+        let listing = match self.runner.run(&cmd) {
+            Ok(output) => output.stdout,
+            Err(CmdError::Exit { code: PARTIAL, stderr_tail, .. })
+                if stderr_tail.contains("change_dir") =>
+            {
+                return Err(UpgradeError::NoEdge {
+                    role: role.name.to_string(),
+                    from: "its tree".to_owned(),
+                    to: role.version.to_string(),
+                });
+            }
+            Err(source) => return Err(UpgradeError::Command { what: cmd.why.clone(), source }),
+        };
+        let version = role.version.to_string();
+        let wrong = |source| UpgradeError::Manifest { version, source };
+        let entries = listing::read(&listing).map_err(wrong.clone())?;
+        let manifest = Manifest { role: role.name.clone(), version: role.version.clone(), entries };
+        // Through the text form, which refuses what leads out of the tree.
+        Manifest::parse(&manifest.to_text()).map_err(wrong)
     }
 
     /// `false`: the source does not exist.

@@ -1,8 +1,8 @@
 //! Keeps DHCP leases for as long as the agent lives.
 //!
-//! [`lease::ask`] is a question with an end. Once it is answered, a `udhcpc` of its own holds the
+//! [`udhcpc::ask`] is a question with an end. Once it is answered, a `udhcpc` of its own holds the
 //! lease of each interface: it asks for the same address, renews in time, and is started again
-//! should it end. Its script ([`lease::record_event`]) writes down what it is given and says on
+//! should it end. Its script ([`udhcpc::record_event`]) writes down what it is given and says on
 //! standard output that it did; a thread here listens, and changes the address when it is another.
 //!
 //! A lease that is lost (the server is gone, or says no) does not take the address away: what is
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::lease::{self, EVENT_MARK, LEASES, Lease};
+use super::lease::Lease;
+use super::udhcpc::{self, EVENT_MARK, LEASES};
 use super::{Granted, run_all};
 use crate::chain;
 use crate::report::Console;
@@ -133,7 +134,7 @@ impl<R: Runner + Clone> Work<R> {
 
     /// Runs a `udhcpc` to its end and does what it is told meanwhile.
     fn hold(&mut self) -> Result<(), String> {
-        let script = lease::event_link(&self.root).map_err(|error| chain(&error))?;
+        let script = udhcpc::event_link(&self.root).map_err(|error| chain(&error))?;
         // The number of an older process must not be taken for that of this one.
         if let Ok(stale) = self.root.resolve(&self.pid_file) {
             let _ = std::fs::remove_file(stale);
@@ -186,7 +187,7 @@ impl<R: Runner + Clone> Work<R> {
     /// Uses what was recorded last, when it is another lease than before.
     fn take_over(&mut self) {
         let Granted { interface, metric, lease } = &mut self.granted;
-        let new = match lease::recorded(&self.root, interface) {
+        let new = match udhcpc::recorded(&self.root, interface) {
             Ok(new) if new == *lease => return,
             Ok(new) => new,
             Err(reason) => {

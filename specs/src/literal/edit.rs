@@ -1,9 +1,10 @@
 //! Changes of a document that leave every byte outside of them as it was.
 //!
 //! An [`Editor`] collects changes against the places of one [`Document`] and applies them all at
-//! once. Comments are never inside a change, except for those within a replaced literal.
+//! once. Comments are never inside a change, except for those within a literal that is replaced
+//! or between a removed key and its value.
 
-use super::{Document, Entry, Literal, Node};
+use super::{Document, Entry, Kind, Literal, Node};
 use crate::diagnostic::Span;
 
 /// Collects changes; [`Editor::finish`] applies them.
@@ -18,10 +19,14 @@ impl<'a> Editor<'a> {
         Editor { document, changes: Vec::new() }
     }
 
-    /// Puts a literal in the place of a node.
+    /// Puts a literal in the place of a node, and of redundant parentheses around it unless a
+    /// comment stands between these.
     pub fn replace(&mut self, node: &Node, literal: &Literal) {
         let text = literal.to_text(self.document.style);
-        self.changes.push((node.outer, text));
+        let before = Span { start: node.outer.start, end: node.span.start };
+        let after = Span { start: node.span.end, end: node.outer.end };
+        let commented = [before, after].into_iter().any(|part| self.document.has_comment_in(part));
+        self.changes.push((if commented { node.span } else { node.outer }, text));
     }
 
     /// Sets these keys of a mapping, in place where they exist and after its last entry where
@@ -88,14 +93,20 @@ impl<'a> Editor<'a> {
         }
         let Some(&last) = places.last() else {
             let after_open = node.span.start + 1;
-            self.changes.push((Span { start: after_open, end: after_open }, new.join(", ")));
+            let mut added = new.join(", ");
+            // In Python one literal in parentheses is no tuple.
+            if matches!(node.kind, Kind::Tuple(_)) {
+                added.push(',');
+            }
+            self.changes.push((Span { start: after_open, end: after_open }, added));
             return;
         };
         let text = &self.document.text;
         let line_start = text[..last.start].rfind('\n').map_or(0, |newline| newline + 1);
         let indent = &text[line_start..last.start];
         let own_line = line_start > node.span.start && indent.trim().is_empty();
-        let separator = if own_line { format!("\n{indent}") } else { " ".to_owned() };
+        let newline = if text[..line_start].ends_with("\r\n") { "\r\n" } else { "\n" };
+        let separator = if own_line { format!("{newline}{indent}") } else { " ".to_owned() };
         let comma = node.trailing_comma;
         let after = comma.map_or(last.end, |comma| comma + 1);
         if comma.is_none() {
@@ -154,25 +165,34 @@ impl<'a> Editor<'a> {
     }
 
     fn remove_entry(&mut self, dict: &Node, entries: &[Entry], position: usize) {
-        let text = &self.document.text;
-        let mut start = entries[position].key_span.start;
-        let mut end = entries[position].value.outer.end;
+        let mut place = place_of(&entries[position]);
         let comma = match entries.get(position + 1) {
-            Some(next) => self.document.comma_between(end, next.key_span.start),
+            Some(next) => self.document.comma_between(place.end, next.key_span.start),
             None => dict.trailing_comma,
         };
-        end = comma.map_or(end, |comma| comma + 1);
-        let before = text[..start].trim_end_matches([' ', '\t']);
-        let after = &text[end..];
-        let blanks = after.len() - after.trim_start_matches([' ', '\t']).len();
-        let alone = before.ends_with('\n') && after[blanks..].starts_with(['\n', '\r']);
-        if alone {
-            start = before.len();
-            end += after.find('\n').map_or(blanks, |newline| newline + 1);
-        } else {
-            end += blanks;
+        if let Some(comma) = comma {
+            // A comment before the comma stays, so the comma goes on its own.
+            if self.document.has_comment_in(Span { start: place.end, end: comma }) {
+                self.cut(Span { start: comma, end: comma + 1 });
+            } else {
+                place.end = comma + 1;
+            }
         }
-        self.changes.push((Span { start, end }, String::new()));
+        self.cut(place);
+    }
+
+    /// Takes a place out with the blanks behind it, or with its lines when nothing else is on
+    /// them.
+    fn cut(&mut self, mut place: Span) {
+        let text = &self.document.text;
+        let before = text[..place.start].trim_end_matches([' ', '\t']);
+        let after = text[place.end..].trim_start_matches([' ', '\t']);
+        place.end = text.len() - after.len();
+        let newline = ["\n", "\r\n"].into_iter().find(|newline| after.starts_with(newline));
+        if let (true, Some(newline)) = (before.ends_with('\n'), newline) {
+            place = Span { start: before.len(), end: place.end + newline.len() };
+        }
+        self.changes.push((place, String::new()));
     }
 }
 
@@ -205,3 +225,6 @@ impl Document {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

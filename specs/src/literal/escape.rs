@@ -48,6 +48,7 @@ fn python_escape(rest: &str) -> Escape {
     let simple = |character| Ok((Piece::Character(character), 2));
     match kind {
         '\n' => Ok((Piece::Nothing, 2)),
+        '\r' if rest[2..].starts_with('\n') => Ok((Piece::Nothing, 3)),
         '\\' | '\'' | '"' => simple(kind),
         'a' => simple('\u{7}'),
         'b' => simple('\u{8}'),

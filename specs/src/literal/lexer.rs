@@ -101,8 +101,8 @@ impl<'a> Lexer<'a> {
             let length = match self.syntax {
                 Syntax::Python if rest.starts_with('#') => line_length(rest),
                 // A backslash at the end of a line joins it with the next one.
-                Syntax::Python if rest.starts_with("\\\n") => {
-                    self.at += 2;
+                Syntax::Python if joined_line_length(rest.as_bytes()) > 0 => {
+                    self.at += joined_line_length(rest.as_bytes());
                     continue;
                 }
                 Syntax::Ron if rest.starts_with("//") => line_length(rest),
@@ -196,7 +196,7 @@ impl<'a> Lexer<'a> {
         self.at += width;
         loop {
             match bytes.get(self.at) {
-                Some(b'\\') => self.at += 2,
+                Some(b'\\') => self.at += joined_line_length(&bytes[self.at..]).max(2),
                 Some(b'\n') if self.syntax == Syntax::Python && !triple => {
                     return Err(self
                         .error(opening, "this text has no end on its line")
@@ -223,8 +223,15 @@ impl<'a> Lexer<'a> {
 
 const CLOSE: &str = "close it with the quote it begins with";
 
+/// How long the line is, without its end.
 fn line_length(rest: &str) -> usize {
-    rest.find('\n').unwrap_or(rest.len())
+    rest.lines().next().map_or(0, str::len)
+}
+
+/// The length of a backslash and the line end behind it; 0 when `rest` does not begin with these.
+fn joined_line_length(rest: &[u8]) -> usize {
+    let joins = [&b"\\\n"[..], b"\\\r\n"];
+    joins.into_iter().find(|join| rest.starts_with(join)).map_or(0, <[u8]>::len)
 }
 
 /// Block comments of RON nest.
@@ -269,14 +276,19 @@ pub(super) fn detect(text: &str) -> Syntax {
                     .iter()
                     .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
                     .unwrap_or(rest.len());
-                match (&rest[..length], rest.get(length)) {
+                let after = &rest[length..];
+                at += length;
+                match (&rest[..length], after.first()) {
                     (b"True" | b"False", _) => return Syntax::Python,
                     (b"true" | b"false", _) | (b"r", Some(b'#')) => return Syntax::Ron,
                     (b"u" | b"U" | b"R", Some(b'"')) => return Syntax::Python,
+                    (b"r", Some(b'"')) => match ron_raw_length(after) {
+                        Some(length) => at += length,
+                        None => return Syntax::Python,
+                    },
                     (b"None", _) => none_seen = true,
                     _ => {}
                 }
-                at += length;
             }
             _ => at += 1,
         }
@@ -294,4 +306,19 @@ fn double_quoted_length(rest: &[u8]) -> usize {
         }
     }
     rest.len()
+}
+
+/// The length of the raw text whose quote `rest` begins with, its `r` before. In RON the next
+/// quote ends it; `None` when that cannot be, since no literal goes on as the text then would: in
+/// Python a backslash keeps a quote in the text, and three quotes begin one.
+fn ron_raw_length(rest: &[u8]) -> Option<usize> {
+    let Some(end) = rest[1..].iter().position(|byte| *byte == b'"') else {
+        return Some(rest.len());
+    };
+    let (body, after) = (&rest[1..1 + end], &rest[end + 2..]);
+    let follows = after.iter().find(|byte| !byte.is_ascii_whitespace());
+    let may_end = follows.is_none_or(|byte| b",:])}/#".contains(byte));
+    let kept_in_python = body.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    let triple = body.is_empty() && after.starts_with(b"\"");
+    (may_end || !(kept_in_python || triple)).then_some(end + 2)
 }

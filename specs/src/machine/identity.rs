@@ -156,22 +156,21 @@ impl Identity {
 /// Whether two UUIDs are the same, or one with the bytes of its first three groups swapped:
 /// versions of `dmidecode` and of firmware disagree about their order.
 fn same_uuid(here: &str, there: &str) -> bool {
+    here == there || swapped(here).is_some_and(|swapped| swapped == there)
+}
+
+/// A UUID in the other order; `None` for what is none.
+fn swapped(uuid: &str) -> Option<String> {
+    let groups: Vec<&str> = uuid.split('-').collect();
+    let lengths = groups.iter().map(|group| group.len());
+    if !uuid.is_ascii() || !lengths.eq([8, 4, 4, 4, 12]) {
+        return None;
+    }
     let swap = |group: &str| -> String {
-        let bytes: Vec<&str> =
-            (0..group.len()).step_by(2).filter_map(|i| group.get(i..i + 2)).collect();
-        bytes.into_iter().rev().collect()
+        (0..group.len()).step_by(2).rev().map(|at| &group[at..at + 2]).collect()
     };
-    let groups: Vec<&str> = here.split('-').collect();
-    here == there
-        || (groups.len() == 5
-            && format!(
-                "{}-{}-{}-{}-{}",
-                swap(groups[0]),
-                swap(groups[1]),
-                swap(groups[2]),
-                groups[3],
-                groups[4]
-            ) == there)
+    let [first, second, third] = [groups[0], groups[1], groups[2]].map(swap);
+    Some(format!("{first}-{second}-{third}-{}-{}", groups[3], groups[4]))
 }
 
 /// The burnt-in addresses among the facts. A detector that knows marks them with `permanent`;

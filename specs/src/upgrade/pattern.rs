@@ -119,7 +119,8 @@ fn wildcards(pattern: &[u8], text: &[u8]) -> bool {
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern.first()? {
         b'?' => (byte != b'/').then_some(1),
-        b'\\' if pattern.len() > 1 => (pattern[1] == byte).then_some(2),
+        // At the end it takes nothing as it is, and nothing matches.
+        b'\\' => (*pattern.get(1)? == byte).then_some(2),
         b'[' => {
             let (length, means) = class(pattern, byte)?;
             (means && byte != b'/').then_some(length)
@@ -129,7 +130,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// Length of the class that the pattern begins with, and whether the byte is in it. `None` when
-/// it is never closed, which matches nothing.
+/// it is never closed or holds a name that there is none of, which matches nothing.
 fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let first = if negated { 2 } else { 1 };
@@ -139,37 +140,59 @@ fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
         match *pattern.get(at)? {
             b']' if at > first => return Some((at + 1, found != negated)),
             b'[' if pattern.get(at + 1) == Some(&b':') => {
-                let end = at + 2 + pattern[at + 2..].windows(2).position(|pair| pair == b":]")?;
-                found |= named(&pattern[at + 2..end], byte);
-                at = end + 2;
-            }
-            mut low => {
-                if low == b'\\' {
-                    at += 1;
-                    low = *pattern.get(at)?;
+                let rest = &pattern[at + 2..];
+                let length = rest.iter().position(|byte| *byte == b']')?;
+                match rest[..length].strip_suffix(b":") {
+                    Some(name) => {
+                        found |= named(name, byte)?;
+                        at += length + 3;
+                    }
+                    // Without `:]` the bracket is a character like any other.
+                    None => {
+                        found |= byte == b'[';
+                        at += 1;
+                    }
                 }
-                at += 1;
-                let range = pattern.get(at) == Some(&b'-') && pattern.get(at + 1) != Some(&b']');
-                let high = if range { *pattern.get(at + 1)? } else { low };
-                at += if range { 2 } else { 0 };
-                found |= (low..=high).contains(&byte);
+            }
+            _ => {
+                let low = character(pattern, &mut at)?;
+                found |= byte == low;
+                if pattern.get(at) == Some(&b'-') && pattern.get(at + 1) != Some(&b']') {
+                    at += 1;
+                    let high = character(pattern, &mut at)?;
+                    found |= (low..=high).contains(&byte);
+                }
             }
         }
     }
 }
 
-fn named(name: &[u8], byte: u8) -> bool {
-    match name {
+/// The character of a class that stands at `at`, as it is when a backslash is before it.
+fn character(pattern: &[u8], at: &mut usize) -> Option<u8> {
+    if pattern.get(*at) == Some(&b'\\') {
+        *at += 1;
+    }
+    *at += 1;
+    pattern.get(*at - 1).copied()
+}
+
+/// Whether a byte is in the class of this name, if there is one.
+fn named(name: &[u8], byte: u8) -> Option<bool> {
+    Some(match name {
         b"alnum" => byte.is_ascii_alphanumeric(),
         b"alpha" => byte.is_ascii_alphabetic(),
+        b"blank" => matches!(byte, b' ' | b'\t'),
+        b"cntrl" => byte.is_ascii_control(),
         b"digit" => byte.is_ascii_digit(),
+        b"graph" => byte.is_ascii_graphic(),
         b"lower" => byte.is_ascii_lowercase(),
-        b"upper" => byte.is_ascii_uppercase(),
+        b"print" => byte.is_ascii_graphic() || byte == b' ',
         b"punct" => byte.is_ascii_punctuation(),
-        b"space" => byte.is_ascii_whitespace(),
+        b"space" => byte.is_ascii_whitespace() || byte == b'\x0b',
+        b"upper" => byte.is_ascii_uppercase(),
         b"xdigit" => byte.is_ascii_hexdigit(),
-        _ => false,
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -254,7 +277,50 @@ mod tests {
         check("[ab", &[], &["a", "[ab"]);
         check("[[a]x", &["[x", "ax"], &["x", ":x"]);
         check(r"\*", &["*"], &["a"]);
+        check(r"a*\", &[], &[r"ab\", "ab"]);
         check(r"a\*b*", &["a*bc"], &["axbc"]);
         check("a**c*e", &["abcde", "a/b/cde"], &["a/bc/de", "abcd"]);
+    }
+
+    /// As rsync 3.2.7 answered for each ASCII character but the slash and the point.
+    #[test]
+    fn classes_hold_what_they_hold_for_rsync() {
+        let members = |pattern: &str| -> String {
+            let pattern = Pattern::new(pattern);
+            let bytes = (1..128).filter(|byte| !b"/.".contains(byte));
+            let members = bytes.filter(|byte| pattern.matches(&[*byte], false));
+            members.map(char::from).collect()
+        };
+        let (digits, lower) = ("0123456789", "abcdefghijklmnopqrstuvwxyz");
+        let upper = lower.to_uppercase();
+        let punctuation = "!\"#$%&'()*+,-:;<=>?@[\\]^_`{|}~";
+        let graphic: String =
+            (b'!'..=b'~').filter(|b| !b"/.".contains(b)).map(char::from).collect();
+        for (pattern, expected) in [
+            ("[[:alnum:]]", format!("{digits}{upper}{lower}")),
+            ("[[:alpha:]]", format!("{upper}{lower}")),
+            ("[[:blank:]]", "\t ".to_owned()),
+            ("[[:cntrl:]]", (1..32).chain([127]).map(char::from).collect()),
+            ("[[:graph:]]", graphic.clone()),
+            ("[[:print:]]", format!(" {graphic}")),
+            ("[[:punct:]]", punctuation.to_owned()),
+            ("[[:space:]]", "\t\n\u{b}\u{c}\r ".to_owned()),
+            ("[[:upper:]]", upper.clone()),
+            ("[[:lower:]]", lower.to_owned()),
+            ("[[:xdigit:]]", format!("{digits}ABCDEFabcdef")),
+            ("[[:digit:]-z]", format!("-{digits}z")),
+            ("[![:none:]]", String::new()),
+            ("[[:digit:", String::new()),
+            ("[[:x]", ":[x".to_owned()),
+            ("[c-a]", "c".to_owned()),
+            ("[a-\\]]", "a".to_owned()),
+            (r"[\[-a]", "[\\]^_`a".to_owned()),
+            (r"[a\-c]", "-ac".to_owned()),
+            ("[a-c-e]", "-abce".to_owned()),
+            ("[a-]", "-a".to_owned()),
+            (r"[\\]", "\\".to_owned()),
+        ] {
+            assert_eq!(members(pattern), expected, "{pattern}");
+        }
     }
 }

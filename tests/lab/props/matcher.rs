@@ -4,12 +4,13 @@
 mod brute_force;
 
 use brute_force::by_brute_force;
+use specs::explain::{Mend, explain, mend};
 use specs::facts::{Fact, Facts};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{NoMatch, find};
+use specs::matching::{NoMatch, Prepared, find};
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 20] = [
     "a",
     "b",
     "1",
@@ -26,18 +27,23 @@ const COLUMNS: [&str; 16] = [
     "regexp([ab1])",
     "and(in(a, b), not(b))",
     "k",
+    "range(1, 2)",
+    "network(10.0.0.0/8)",
+    "and(lt(3GB), le(2))",
+    "$$x=not(network(10.0.0.0/9))",
 ];
 
-const WORDS: [&str; 8] = ["a", "b", "c", "k", "1", "2", "3", "N/A"];
+const WORDS: [&str; 9] = ["a", "b", "c", "k", "1", "2", "3", "N/A", "10.0.0.1"];
 
-/// On small lists the matcher finds what trying everything finds, and nothing else.
+/// On small lists the matcher finds what trying everything finds, and nothing else; what does not
+/// match is explained, and matches once it is mended as proposed.
 pub fn matcher(bytes: &[u8]) {
     let Some((&shape, bytes)) = bytes.split_first() else { return };
     let (lines, rows) = (usize::from(shape & 3) + 1, usize::from(shape >> 2 & 3) + 2);
     let mut bytes = bytes.iter().map(|byte| usize::from(*byte)).chain(std::iter::repeat(0));
     let mut pick = |from: &[&'static str]| from[bytes.next().unwrap_or(0) % from.len()];
     let line = |columns: [&str; 4]| Literal::Tuple(columns.map(Literal::from).to_vec());
-    let lines: Vec<Literal> =
+    let mut lines: Vec<Literal> =
         (0..lines).map(|_| line(std::array::from_fn(|_| pick(&COLUMNS)))).collect();
     let facts: Vec<Fact> = (0..rows)
         .map(|_| {
@@ -46,10 +52,53 @@ pub fn matcher(bytes: &[u8]) {
         })
         .collect();
     let facts = Facts(facts);
-    let text = Literal::List(lines).to_file(Style::RON);
-    let spec = Spec::parse("f", &text);
-    let Ok(spec) = spec else { panic!("{text}") };
+    let spec_of = |lines: &[Literal]| {
+        let text = Literal::List(lines.to_vec()).to_file(Style::RON);
+        match Spec::parse("f", &text) {
+            Ok(spec) => spec,
+            Err(finding) => panic!("{finding}"),
+        }
+    };
+    let spec = spec_of(&lines);
     let found = find(&spec, &facts);
     assert_ne!(found, Err(NoMatch::BudgetExhausted));
-    assert_eq!(found.ok().map(|found| found.lines), by_brute_force(&spec, &facts), "{text}");
+    let fits = found.is_ok();
+    let found = found.ok().map(|found| found.lines);
+    assert_eq!(found, by_brute_force(&spec, &facts), "{lines:?} {facts:?}");
+
+    let prepared = Prepared::new(facts.clone());
+    let matcher = prepared.matcher();
+    let (Ok(why), Ok(mend)) = (explain(&matcher, &spec), mend(&matcher, &spec)) else {
+        panic!("no explanation of {lines:?} against {facts:?}");
+    };
+    assert_eq!((why.is_none(), mend.is_none()), (fits, fits));
+    if let Some(why) = why {
+        assert!(find(&spec_of(&lines[..why.line]), &facts).is_ok(), "{why:?}");
+        assert!(find(&spec_of(&lines[..=why.line]), &facts).is_err(), "{why:?}");
+        readable(&why.sentence(&matcher, &spec));
+        readable(&why.in_short(&matcher));
+    }
+    mend.iter().for_each(|mend| readable(&mend.sentence(&spec)));
+    match mend {
+        None => {}
+        Some(Mend::Line { line: at, with, or_fact, .. }) => {
+            lines[at] = Literal::Tuple(with.into_iter().map(Literal::Value).collect());
+            assert!(find(&spec_of(&lines), &facts).is_ok(), "{lines:?} {facts:?}");
+            if let Some(change) = or_fact {
+                let mut facts = facts;
+                facts.0[change.fact] = change.with;
+                assert!(find(&spec, &facts).is_ok(), "{spec:?} {facts:?}");
+            }
+        }
+        Some(Mend::Missing { lines: missing, .. }) => {
+            missing.iter().rev().for_each(|line| drop(lines.remove(*line)));
+            assert!(find(&spec_of(&lines), &facts).is_ok(), "{lines:?} {facts:?}");
+        }
+    }
+}
+
+/// A sentence for people: lines that a terminal shows whole.
+fn readable(sentence: &str) {
+    assert!(!sentence.is_empty());
+    assert!(sentence.lines().all(|line| line.chars().count() <= 100), "{sentence}");
 }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use server::cgi;
 use server::form::{Field, Form, safe_file_name};
 use server::handle::Application;
 use server::http::incoming::{Incoming, Progress};
-use server::request::{CONTENT_TYPES, Request, Response, reason_phrase};
+use server::request::{CONTENT_TYPES, Request, Response, reason_phrase, shown};
 use server::settings::Settings;
 use specs::cmdb::Cmdb;
 use specs::plan::lint::{errors, lint};
@@ -92,7 +93,11 @@ pub fn cgi(bytes: &[u8]) {
             let announced = find("CONTENT_LENGTH").filter(|length| !length.is_empty());
             assert_eq!(announced.map_or(Ok(0), |it| it.parse()), Ok(request.body.len()));
             assert!(body.starts_with(&request.body));
-            Response::text(404, request.target())
+            assert!(!request.wants_json() || find("HTTP_ACCEPT").is_some());
+            let sentence = shown(&String::from_utf8_lossy(&request.body), 60);
+            assert!(!sentence.contains(char::is_control), "{sentence:?}");
+            // The last part of the path chooses what is answered here.
+            Response::text(request.target().parse().unwrap_or(404), &sentence)
         }
         Err(response) => response,
     };
@@ -143,8 +148,12 @@ const CONFIGURATION: [(&str, &str); 4] = [
 pub fn handle(bytes: &[u8]) {
     let Ok(folder) = tempfile::tempdir() else { panic!("no folder for temporary files") };
     let site = folder.path();
-    let conf = "[SERVER]\nCONFIGDIR = config\nMACHINERATE = 0\nMAXFACTS = 50\n";
+    // A section that nobody asks for, and a limit that the last request of six exceeds.
+    let conf = "[SERVER]\nCONFIGDIR = config\nMACHINERATE = 0\nMAXFACTS = 50\nRATELIMIT = 5\n\
+                [LAB]\nCONFIGDIR = lab\nMACHINERATE = 0\nRATELIMIT = 5\n";
     let written = fs::create_dir(site.join("config"))
+        .and_then(|()| fs::create_dir(site.join("lab")))
+        .and_then(|()| fs::write(site.join("lab/state"), "[]\n"))
         .and_then(|()| fs::write(site.join("edeploy.conf"), conf))
         .and_then(|()| {
             CONFIGURATION
@@ -171,6 +180,11 @@ pub fn handle(bytes: &[u8]) {
         }
     }
     check_books(&application, &site.join("config"));
+    // Read again, its own settings change nothing.
+    let before = application.settings();
+    assert_eq!(application.reload().ok(), Some(Vec::new()));
+    assert_eq!(application.settings(), before);
+    check_books(&application, &site.join("config"));
 }
 
 /// The request that these bytes describe.
@@ -181,7 +195,7 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
         path: "/cgi-bin/upload".to_owned(),
         content_type: Some("multipart/form-data; boundary=XX".to_owned()),
         accept: None,
-        peer: None,
+        peer: Some(Ipv4Addr::LOCALHOST.into()),
         body: rest.to_vec(),
     };
     let part = |name: &str, content: &[u8]| {
@@ -202,8 +216,11 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
         }
         // The report that this profile failed.
         b'F' => {
-            let fields =
-                [part("failure", rest), part("ticket", ticket.as_bytes()), part("nonce", b"")];
+            let fields = [
+                part("failure", rest),
+                part("ticket", ticket.as_bytes()),
+                part("nonce", "0".repeat(32).as_bytes()),
+            ];
             let facts = part("file; filename=a.hw", b"[['disk', 'vda', 'size', '10']]");
             request.body = [&facts[..], &fields.concat(), b"--XX--"].concat();
         }
@@ -234,7 +251,7 @@ fn request_of(bytes: &[u8], ticket: &str) -> Option<Request> {
 
 /// Brought up to date, the files can be read, and nothing was given twice or lost.
 fn check_books(application: &Application, config: &Path) {
-    for store in application.stores() {
+    for store in application.stores_to_sync() {
         if let Err(error) = store.sync() {
             panic!("{error}");
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use specs::metadata::propose;
-use specs::upgrade::{Class, Inputs, Manifest, Pattern, Rules, TreePath, plan};
+use specs::upgrade::{Class, Inputs, Kernel, Manifest, Pattern, Rules, TreePath, plan};
 
 /// The manifest that these lines are the body of, in order and with their seal.
 fn sealed(lines: &str) -> String {
@@ -24,11 +24,28 @@ pub fn manifest(bytes: &[u8]) {
         let Ok(manifest) = Manifest::parse(text) else { continue };
         let written = manifest.to_text();
         assert_eq!(Manifest::parse(&written).as_ref(), Ok(&manifest), "{written}");
-        for path in manifest.entries.keys() {
-            assert_eq!(path.to_string().parse().as_ref(), Ok(path));
-            let parts = path.as_bytes().split(|byte| *byte == b'/');
-            parts.for_each(|part| assert!(![&b""[..], b".", b".."].contains(&part), "{path}"));
-        }
+        manifest.entries.keys().for_each(stays_in_the_tree);
+    }
+    text.lines()
+        .flat_map(|line| line.split(' '))
+        .filter_map(|it| it.parse().ok())
+        .for_each(|path: TreePath| stays_in_the_tree(&path));
+}
+
+fn stays_in_the_tree(path: &TreePath) {
+    super::wire::crosses_the_network(path);
+    let parts = path.as_bytes().split(|byte| *byte == b'/');
+    parts.for_each(|part| assert!(![&b""[..], b".", b".."].contains(&part), "{path}"));
+    assert_eq!(path.ancestors().count() + 1, path.as_bytes().split(|byte| *byte == b'/').count());
+    for folder in path.ancestors() {
+        let (start, end) = folder.span();
+        assert!(path.is_below(&folder) && start < *path && *path < end, "{path} in {folder:?}");
+    }
+    if let Some(parent) = path.parent() {
+        assert_eq!(parent.child(path.name()).as_ref(), Ok(path));
+    }
+    for outside in ["..", ".", "", "a/../b", "a//b"] {
+        assert!(path.child(outside.as_bytes()).is_err(), "{path}");
     }
 }
 
@@ -69,8 +86,8 @@ pub fn rules(bytes: &[u8]) {
     }
 }
 
-/// The manifests of two versions, what lies on the disk, `exclude` and `add_only`, with a zero
-/// between: an upgrade leaves alone what the rules keep, and after it there is nothing to do.
+/// The manifests of two versions, what lies on the disk, `exclude`, `add_only` and the kernels that
+/// may be running, with a zero between: an upgrade leaves alone what the rules keep, and after it there is nothing to do.
 pub fn upgrade(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut parts = text.split('\0');
@@ -78,9 +95,23 @@ pub fn upgrade(bytes: &[u8]) {
     let [from, to, disk] = [part(), part(), part()].map(|text| Manifest::parse(&sealed(text)));
     let (Ok(from), Ok(to), Ok(disk)) = (from, to, disk) else { return };
     let rules = Rules::parse(part(), part());
-    let inputs =
-        Inputs { from: Some(&from), to: &to, disk: &disk.entries, rules: &rules, running: &[] };
+    let running: Vec<Kernel> = part().lines().map(|release| Kernel(release.to_owned())).collect();
+    let inputs = Inputs {
+        from: Some(&from),
+        to: &to,
+        disk: &disk.entries,
+        rules: &rules,
+        running: &running,
+    };
     let Ok(upgrade) = plan(&inputs) else { return };
+    let fetched = upgrade.fetch();
+    for (path, size) in &fetched {
+        let change = &upgrade.changes[path];
+        let file = change.after.as_ref().and_then(|entry| entry.file());
+        assert!(change.needs_content() && file.is_some_and(|file| file.size == *size), "{path}");
+    }
+    assert!(upgrade.reboot_hints().iter().all(|path| upgrade.changes.contains_key(path)));
+    assert!(!upgrade.is_empty() || fetched.is_empty());
     let mut classifier = rules.classifier();
     let mut after = disk.entries.clone();
     for (path, change) in &upgrade.changes {
@@ -131,6 +162,6 @@ pub fn listing(bytes: &[u8]) {
     let Ok(entries) = agent::host::listing::read(&text) else { return };
     for (path, entry) in &entries {
         assert!(entry.mode <= 0o7777, "{path}");
-        assert_eq!(path.to_string().parse().as_ref(), Ok(path));
+        stays_in_the_tree(path);
     }
 }

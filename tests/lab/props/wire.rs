@@ -8,7 +8,7 @@ use agent::execute::{Installation, Origin};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use specs::plan::Plan;
-use specs::plan::lint::lint;
+use specs::plan::lint::{errors, lint};
 use specs::wire::{EventBatch, EventReply, Reply, ron_options, to_ron};
 
 /// The value is the same after it was written and read, in both notations.
@@ -28,7 +28,12 @@ pub fn plan(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(plan) = ron_options().from_str::<Plan>(text) else { return };
     crosses_the_network(&plan);
-    let _ = (lint(&plan), plan.to_string());
+    let notes = lint(&plan);
+    let wrong = errors(&notes).count();
+    let shown = notes.iter().filter(|note| note.to_string().starts_with("error: "));
+    assert_eq!(shown.count(), wrong);
+    let described = plan.to_string();
+    assert!(described.contains(plan.profile.as_str()), "{described}");
     let origin = Origin {
         server: "10.0.2.2".to_owned(),
         rsync_host: "10.0.2.2".to_owned(),
