@@ -5,6 +5,7 @@
 
 mod hash;
 mod look;
+mod observe;
 mod parallel;
 mod walk;
 mod xattrs;
@@ -14,14 +15,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use specs::units::Name;
-use specs::upgrade::{
-    Class, Classifier, Digest, Disk, FileEntry, Kind, Manifest, PathError, Rules, TreePath,
-};
+use specs::upgrade::{Class, Classifier, Digest, Disk, Kind, Manifest, PathError, Rules, TreePath};
 
 use hash::FileReader;
 pub use hash::{Algorithm, hash_file};
+use look::Found;
 pub(crate) use look::join;
-use look::{Content, Found};
+pub use observe::{Depth, Glance, observe};
 pub(crate) use parallel::parallel;
 use parallel::parallel_with;
 use walk::walk;
@@ -67,83 +67,11 @@ pub fn manifest(
         (listed || (is_folder && path.parent().is_none()), listed)
     };
     let algorithm = |_: &TreePath, _| Some(Algorithm::Blake3);
-    let mut found = walk(folder, &rules, &wanted, Some(&algorithm))?;
+    let mut found = walk(folder, vec![None], &rules, &wanted, Some(&algorithm))?;
     found.retain(|(_, found)| found.entry.kind != Kind::Socket);
     number_shared(&mut found);
     let entries = read_files(folder, found, &algorithm)?;
     Ok(Manifest { role: role.clone(), version: version.clone(), entries })
-}
-
-/// How thoroughly a disk is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Every file that may be as a version has it is read.
-    Full,
-    /// A file whose size and time are those of the last manifest is taken to be as there.
-    Fast,
-    /// So is a file that, besides, nobody has touched since this moment, at which the host had
-    /// become what the first manifest lists; in seconds since 1970.
-    Since(i64),
-}
-
-/// What the disk at `root` holds of the paths in `manifests` that the rules do not keep, and the
-/// names of whatever else lies in their folders.
-pub fn observe(
-    root: &Path,
-    manifests: &[&Manifest],
-    rules: &Rules,
-    depth: Depth,
-) -> Result<Disk, TreeError> {
-    let listed = |path: &TreePath| {
-        manifests.iter().any(|manifest| manifest.entries.get(path).is_some_and(|e| e.is_folder()))
-    };
-    let wanted = |classifier: &mut Classifier<'_>, path: &TreePath, is_folder: bool| {
-        (true, is_folder && listed(path) && classifier.class(path, true) != Class::Keep)
-    };
-    let algorithm = |path: &TreePath, size| {
-        let digests = manifests.iter().filter_map(|manifest| manifest.entries.get(path)?.file());
-        let of_size = digests.filter(|file| file.size == size).map(|file| file.digest);
-        of_size.filter_map(Algorithm::of).next_back()
-    };
-    let content: Content<'_> = (depth == Depth::Full).then_some(&algorithm);
-    let mut found = walk(root, rules, &wanted, content)?;
-    match (depth, manifests) {
-        (Depth::Fast, [.., manifest]) => trust(&mut found, manifest, |_, _| true),
-        (Depth::Since(moment), [manifest, ..]) => {
-            trust(&mut found, manifest, |found, file| is_untouched(found, file, moment));
-        }
-        _ => {}
-    }
-    read_files(root, found, &algorithm)
-}
-
-/// Whether nobody has touched a file since a moment. What was written at about the time that it
-/// bears was written here, and not copied: its time says nothing about its content.
-fn is_untouched(found: &Found, file: &FileEntry, moment: i64) -> bool {
-    const CLOCKS_TICK: i64 = 2;
-    found.changed < moment && file.mtime + CLOCKS_TICK < found.changed
-}
-
-/// Takes files whose size and time are those of the manifest to be as there, if `is_sure` is of
-/// them. Both ascend.
-fn trust(
-    found: &mut [(TreePath, Found)],
-    manifest: &Manifest,
-    is_sure: impl Fn(&Found, &FileEntry) -> bool,
-) {
-    let mut listed = manifest.entries.iter().peekable();
-    for (path, found) in found {
-        while listed.next_if(|(other, _)| *other < path).is_some() {}
-        if let Some(file) = found.entry.file()
-            && let Some((_, entry)) = listed.next_if(|(other, _)| *other == path)
-            && let Some(known) = entry.file()
-            && (known.size, known.mtime) == (file.size, file.mtime)
-            && is_sure(found, known)
-            && let Kind::File(file) = &mut found.entry.kind
-        {
-            file.digest = known.digest;
-        }
-    }
 }
 
 /// Gives the files that share an inode a number, in the order of paths.

@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use specs::fleet::{Decision, Fresh, World};
 use specs::machine::Seconds;
 use specs::units::Token;
+use tracing::warn;
 
 use self::engine::Engine;
 use self::lock::{Lock, LockGuard};
@@ -346,8 +347,9 @@ impl Store {
         }
     }
 
-    /// Runs `work` under the lock, on a world that is up to date, and stores what it changed. After an error the world is
-    /// read again from the start: what failed half-way must not be believed.
+    /// Runs `work` under the lock, on a world that is up to date, and stores what it changed. What
+    /// nobody was promised may be lost at that, as by a power cut. After an error the world is read
+    /// again from the start: what failed half-way must not be believed.
     fn with_engine<T>(
         &self,
         inner: &mut Inner,
@@ -364,9 +366,19 @@ impl Store {
         };
         current.expire(now());
         let result = work(&mut current)?;
-        current.commit(now())?;
-        self.behind.store(current.is_behind(), Ordering::SeqCst);
-        *engine = Some(current);
+        let is_promised = current.is_promised();
+        match current.commit(now()) {
+            Ok(()) => {
+                self.behind.store(current.is_behind(), Ordering::SeqCst);
+                *engine = Some(current);
+            }
+            Err(failure) if is_promised => return Err(failure),
+            // A known machine asked again, say, on a disk that is full: its answer stands.
+            Err(failure) => {
+                let error: &dyn std::error::Error = &failure;
+                warn!(error, "what nobody was promised could not be stored and is lost");
+            }
+        }
         drop(held);
         Ok(result)
     }

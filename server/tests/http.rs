@@ -131,6 +131,42 @@ fn half_sent_requests_hold_nobody_up() {
 }
 
 #[test]
+fn a_kept_connection_ends_with_its_answer_and_holds_nobody_up() {
+    let running = start(FrontLimits { max_connections: 250, ..LIMITS });
+    let keeping = b"POST /first HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx";
+    let mut kept: Vec<TcpStream> = (0..200).map(|_| send(running.address, keeping)).collect();
+    for stream in &mut kept {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
+        assert!(text.ends_with("/first 1 bytes\n"), "{text}");
+    }
+    // None of them hangs up, and all workers are free.
+    check_answered_within_a_second(running.address);
+    drop(kept);
+    // Whoever sends two at once reads one answer, and that no other will come.
+    let handled = running.handled.load(Ordering::SeqCst);
+    let text = exchange(running.address, &[post("/one", 3), post("/two", 3)].concat());
+    assert!(text.ends_with("/one 3 bytes\n") && !text.contains("/two"), "{text}");
+    assert_eq!(running.handled.load(Ordering::SeqCst), handled + 1);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the client is a program of its own")]
+fn a_client_with_several_requests_gets_all_of_them_answered() {
+    let running = start(LIMITS);
+    let urls = ["one", "two", "three"].map(|path| format!("http://{}/{path}", running.address));
+    let curl = std::process::Command::new("curl").args(["-sS", "-d", "x"]).args(urls).output();
+    let Ok(output) = curl else {
+        assert!(std::env::var_os("CI").is_none(), "curl is not installed");
+        eprintln!("SKIPPED: curl is not installed");
+        return;
+    };
+    let expected = "/one 1 bytes\n/two 1 bytes\n/three 1 bytes\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+}
+
+#[test]
 fn a_full_table_makes_room_for_those_who_ask() {
     let running = start(LIMITS);
     let idle: Vec<TcpStream> =

@@ -5,25 +5,27 @@
 //! changed are the only difference. Which machine holds which entry is known to
 //! [`crate::fleet`], which also decides when an entry is bound and freed.
 //!
-//! A hall of 100,000 entries has to fit: the file is kept as its text, of which an entry is read
-//! when it is looked at. What is kept of each is its place, a hash of the values it can be
+//! A hall of 100,000 entries has to fit: the file is kept as its text, packed, of which an entry is
+//! read when it is looked at. What is kept of each is its place, a hash of the values it can be
 //! looked up by, and whether it is free.
 
 mod choice;
 mod entry;
 mod free;
 pub mod generate;
+mod sheet;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Kind, Node, Style, each_item};
 use crate::value::{Value, Variables};
 use free::Free;
 use generate::{GenerateError, Generator};
+use sheet::Sheet;
 
 pub use choice::{Choice, Claimant};
 pub use entry::{Entry, Field, USED};
@@ -49,31 +51,13 @@ pub struct Cmdb {
 /// Where entries are read from.
 #[derive(Debug, Clone)]
 enum Source {
-    /// A list of literal entries: the text, and where in it they stand.
-    List { text: Arc<String>, places: Vec<Place> },
+    /// A list of literal entries.
+    List(Sheet),
     /// A template, and where in the text it stands.
     Generated { text: String, call: Span, generator: Generator },
 }
 
-/// Where an entry stands in the text: half as large as a range.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    start: u32,
-    end: u32,
-}
-
-impl Place {
-    fn new(start: usize, end: usize) -> Place {
-        // No file that is read is that long, and what is written is not much longer.
-        let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Place { start: narrow(start), end: narrow(end) }
-    }
-
-    fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
-
+/// An entry that no longer reads as in the source.
 #[derive(Debug, Clone)]
 struct Changed {
     entry: Entry,
@@ -94,7 +78,7 @@ impl Cmdb {
         let style = each_item(file, text, &mut |node| list.read(&node));
         let List { places, marks, bad, .. } = list;
         if let (Ok(Some(style)), false) = (&style, bad) {
-            let source = Source::List { text: Arc::new(text.to_owned()), places };
+            let source = Source::List(Sheet::new(text, places));
             return Ok(Cmdb::new(file, *style, source, keys, marks));
         }
         let document = Document::parse(file, text).map_err(|finding| vec![finding])?;
@@ -120,7 +104,7 @@ impl Cmdb {
                 }
                 items.iter().for_each(|item| list.read(item));
                 let List { places, marks, .. } = list;
-                let source = Source::List { text: Arc::new(text.to_owned()), places };
+                let source = Source::List(Sheet::new(text, places));
                 Ok(Cmdb::new(file, document.style(), source, keys, marks))
             }
             _ => {
@@ -165,7 +149,7 @@ impl Cmdb {
                     marks.add(position, used, hash(&self.keys, text));
                 }
             }
-            Source::List { .. } => {
+            Source::List(_) => {
                 for (position, entry) in self.entries().enumerate() {
                     let hash = hash(&self.keys, |key| entry.get(key).map(Value::as_text));
                     marks.add(position, entry.is_used(), hash);
@@ -185,7 +169,7 @@ impl Cmdb {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         match &self.source {
-            Source::List { places, .. } => places.len(),
+            Source::List(sheet) => sheet.len(),
             Source::Generated { generator, .. } => generator.len(),
         }
     }
@@ -207,9 +191,9 @@ impl Cmdb {
             return Some(changed.entry.clone());
         }
         match &self.source {
-            Source::List { text, places } => {
-                let text = &text[places.get(position)?.range()];
-                Entry::read(Document::parse(&self.file, text).ok()?.root())
+            Source::List(sheet) => {
+                let text = sheet.entry(position)?;
+                Entry::read(Document::parse(&self.file, &text).ok()?.root())
             }
             Source::Generated { generator, .. } => generator.entry(position),
         }
@@ -221,10 +205,10 @@ impl Cmdb {
     }
 
     /// How the entry at a position is written; `None` where the file does not hold it literally.
-    pub fn entry_text(&self, position: usize) -> Option<&str> {
+    pub fn entry_text(&self, position: usize) -> Option<String> {
         match (&self.source, self.changed.get(&position)) {
-            (_, Some(changed)) => Some(&changed.text),
-            (Source::List { text, places }, None) => Some(&text[places.get(position)?.range()]),
+            (_, Some(changed)) => Some(changed.text.clone()),
+            (Source::List(sheet), None) => sheet.entry(position),
             (Source::Generated { .. }, None) => None,
         }
     }
@@ -232,13 +216,13 @@ impl Cmdb {
     /// A finding about the entry at a position, at its place in the file as it was read.
     pub fn warning(&self, code: Code, position: usize, message: String) -> Diagnostic {
         let (text, span) = match &self.source {
-            Source::List { text, places } => {
-                let Range { start, end } = places.get(position).map_or(0..0, |place| place.range());
-                (text.as_str(), Span { start, end })
+            Source::List(sheet) => {
+                let Range { start, end } = sheet.span(position).unwrap_or_default();
+                (Cow::Owned(sheet.text(&BTreeMap::new())), Span { start, end })
             }
-            Source::Generated { text, call, .. } => (text.as_str(), *call),
+            Source::Generated { text, call, .. } => (Cow::Borrowed(text.as_str()), *call),
         };
-        Diagnostic::warning(code, &self.file, text, span, message)
+        Diagnostic::warning(code, &self.file, &text, span, message)
     }
 
     /// Replaces the entry at a position. It is written as `text` when that is given and says
@@ -247,7 +231,7 @@ impl Cmdb {
     /// end are ignored.
     pub fn set(&mut self, position: usize, entry: Entry, text: Option<&str>) {
         let Some(before) = self.entry(position) else { return };
-        if before == entry && self.entry_text(position) == text {
+        if before == entry && self.entry_text(position).as_deref() == text {
             return;
         }
         self.expand();
@@ -277,46 +261,17 @@ impl Cmdb {
     pub fn to_text(&self) -> String {
         match &self.source {
             Source::Generated { text, .. } => text.clone(),
-            Source::List { text, places } => {
-                let added: usize = self.changed.values().map(|changed| changed.text.len()).sum();
-                let mut out = String::with_capacity(text.len() + added);
-                let mut at = 0;
-                for (position, changed) in &self.changed {
-                    let place = places[*position].range();
-                    out.push_str(&text[at..place.start]);
-                    out.push_str(&changed.text);
-                    at = place.end;
-                }
-                out.push_str(&text[at..]);
-                out
-            }
+            Source::List(sheet) => sheet.text(&self.changed),
         }
     }
 
     /// As [`Cmdb::to_text`], and entries are read from this text from now on: what is kept of
-    /// those that changed is not more than of the others, and nothing is copied twice.
-    pub fn fold(&mut self) -> Arc<String> {
-        if let (Source::List { text, .. }, true) = (&self.source, self.changed.is_empty()) {
-            return Arc::clone(text);
+    /// those that changed is not more than of the others.
+    pub fn fold(&mut self) -> String {
+        match &mut self.source {
+            Source::Generated { text, .. } => text.clone(),
+            Source::List(sheet) => sheet.fold(&std::mem::take(&mut self.changed)),
         }
-        let folded = Arc::new(self.to_text());
-        if let Source::List { text, places } = &mut self.source {
-            // By how much everything after the entries that changed so far has moved.
-            let (mut grown, mut shrunk) = (0, 0);
-            for (position, place) in places.iter_mut().enumerate() {
-                let Range { start, end } = place.range();
-                let length = match self.changed.remove(&position) {
-                    Some(changed) => changed.text.len(),
-                    None => end - start,
-                };
-                let start_now = start + grown - shrunk;
-                grown += length;
-                shrunk += end - start;
-                *place = Place::new(start_now, start_now + length);
-            }
-            *text = Arc::clone(&folded);
-        }
-        folded
     }
 
     /// The text of the file as it was when it was read as a call of `generate`: to be kept as
@@ -336,21 +291,18 @@ impl Cmdb {
             expanded.push(' ');
             let start = expanded.len();
             expanded.push_str(&entry.to_text(self.style, 1));
-            places.push(Place::new(start, expanded.len()));
+            places.push(start..expanded.len());
             expanded.push_str(",\n");
         }
         expanded.push(']');
         expanded.push_str(&text[call.end..]);
-        self.source = Source::List { text: Arc::new(expanded), places };
+        self.source = Source::List(Sheet::new(&expanded, places));
     }
 
     /// In which column, from 0, the entry at a position begins.
     fn column(&self, position: usize) -> usize {
         match &self.source {
-            Source::List { text, places } => {
-                let before = &text[..places[position].range().start];
-                before.chars().rev().take_while(|c| *c != '\n').count()
-            }
+            Source::List(sheet) => sheet.column(position),
             Source::Generated { .. } => 1,
         }
     }
@@ -395,7 +347,7 @@ impl Marks {
 /// A list of literal entries, while it is read.
 struct List<'a> {
     keys: &'a [String],
-    places: Vec<Place>,
+    places: Vec<Range<usize>>,
     marks: Marks,
     /// Whether an item was none that [`Entry::read`] can read.
     bad: bool,
@@ -412,7 +364,7 @@ impl List<'_> {
         let text = |key: &str| item.get(key)?.value().map(|value| value.as_text());
         let used = item.get(USED).is_some();
         self.marks.add(self.places.len(), used, hash(self.keys, text));
-        self.places.push(Place::new(item.span.start, item.span.end));
+        self.places.push(item.span.start..item.span.end);
     }
 }
 

@@ -59,12 +59,17 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     pub fn inquire(&mut self, to: &Name, folder: &Path) -> Result<Inquiry, UpgradeError> {
         let identity = Identity::read(&self.root)?;
         self.progress.stage("fetch the list of changes");
-        let Manifests { edge, old, new } = self.fetch_manifests(&identity, to, folder)?;
+        let Manifests { edge, old, new, glance } = self.fetch_manifests(&identity, to, folder)?;
         let rules = rules(&edge, to)?;
         self.progress.stage("compare with this host");
         let manifests: Vec<&Manifest> = old.iter().chain([&new]).collect();
         let depth = old.as_ref().map_or(Depth::Full, |_| self.depth());
-        let disk = observe(self.root.folder(), &manifests, &rules, depth)?;
+        let disk = match (glance, depth) {
+            (Some(glance), Depth::Since(moment)) => {
+                glance.observe(self.root.folder(), &manifests, &rules, moment)?
+            }
+            _ => observe(self.root.folder(), &manifests, &rules, depth)?,
+        };
         let running = self.running_kernels(&disk);
         let inputs =
             Inputs { from: old.as_ref(), to: &new, disk: &disk, rules: &rules, running: &running };

@@ -5,7 +5,9 @@
 //! changes little is spent waiting for the server.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use specs::plan::Role;
@@ -18,8 +20,10 @@ use super::fetch::rsync;
 use super::identity::Identity;
 use super::layout::remove_all;
 use super::listing;
+use super::verify::own_rules;
 use crate::execute::Origin;
-use crate::world::{Cmd, CmdError, Output, Runner, Tool};
+use crate::tree::Glance;
+use crate::world::{Cmd, CmdError, Output, Root, Runner, Tool};
 
 /// The rsync module of the metadata.
 const METADATA: &str = "metadata";
@@ -41,7 +45,12 @@ pub(super) struct Manifests {
     pub(super) old: Option<Manifest>,
     /// What it is to become.
     pub(super) new: Manifest,
+    /// What the host holds of `old`, if it had that manifest already.
+    pub(super) glance: Option<Glance>,
 }
+
+/// What the host knows by itself: its manifest, and what its disk holds of that.
+type Known = (Manifest, Glance);
 
 impl<R: Runner, P: Progress> Host<'_, R, P> {
     /// Fetches what an upgrade is made from into `folder`.
@@ -63,7 +72,14 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         if self.lay_basis(&here.version, &file)? {
             cmds.push(fetch_manifest(&origin, &there, &file));
         }
-        let mut ended = cmds.iter().zip(self.runner.run_all(&cmds));
+        // While the server is waited for, the host is looked at.
+        let (root, runner) = (&self.root, &mut *self.runner);
+        let (ended, known) = thread::scope(|scope| {
+            let known = scope.spawn(|| known(root, &here.version));
+            let ended = runner.run_all(&cmds);
+            (ended, known.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let mut ended = cmds.iter().zip(ended);
         let mut next = || ended.next().map(|(cmd, ended)| exists(cmd, ended)).transpose();
         if next()? != Some(true) {
             return Err(UpgradeError::NoEdge {
@@ -77,7 +93,10 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         let came = next()?;
         drop(ended);
 
-        let old = self.own_manifest(identity, folder)?;
+        let (old, glance) = match known? {
+            Some((own, glance)) => (Some(own), Some(glance)),
+            None => (self.fetch_own_manifest(identity, folder)?, None),
+        };
         let came = match (came, &old) {
             (Some(came), _) => came,
             (None, old) => {
@@ -95,19 +114,16 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             self.list_tree(&origin, &there, folder)?
         };
         check_names(&there, &new)?;
-        Ok(Manifests { edge, old, new })
+        Ok(Manifests { edge, old, new, glance })
     }
 
-    /// The manifest of the version that the host has: its own copy, else the server's, else what
-    /// the server's tree holds. `None` when the server has dropped that version.
-    pub(super) fn own_manifest(
+    /// The manifest of the version that the host has, of which it keeps none: the server's, else
+    /// what the server's tree holds. `None` when the server has dropped that version.
+    pub(super) fn fetch_own_manifest(
         &mut self,
         identity: &Identity,
         folder: &Path,
     ) -> Result<Option<Manifest>, UpgradeError> {
-        if let Some(manifest) = self.kept_manifest(&identity.version)? {
-            return Ok(Some(manifest));
-        }
         let (origin, role) = (identity.origin()?, identity.role());
         let file = folder.join("manifest.own");
         if self.try_fetch(&fetch_manifest(&origin, &role, &file))? {
@@ -134,17 +150,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
         Ok(true)
     }
 
-    /// The manifest that the host keeps of a version.
-    pub(super) fn kept_manifest(&self, version: &Name) -> Result<Option<Manifest>, UpgradeError> {
-        if !self.keeps_manifest(version) {
-            return Ok(None);
-        }
-        let path = manifest_path(version);
-        let text = self.root.read_text(&path).tried("read", Path::new(&path))?;
-        parse_manifest(&text, version).map(Some)
-    }
-
-    /// Whether there is one.
+    /// Whether the host keeps the manifest of a version.
     pub(super) fn keeps_manifest(&self, version: &Name) -> bool {
         self.root.is_file(&manifest_path(version))
     }
@@ -208,6 +214,22 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
 /// Where the host keeps the manifest of a version.
 pub(super) fn manifest_path(version: &Name) -> String {
     format!("/var/lib/edeploy/{version}/manifest")
+}
+
+/// The manifest that a host keeps of a version.
+pub(super) fn kept_manifest(root: &Root, version: &Name) -> Result<Option<Manifest>, UpgradeError> {
+    let path = manifest_path(version);
+    if !root.is_file(&path) {
+        return Ok(None);
+    }
+    let text = root.read_text(&path).tried("read", Path::new(&path))?;
+    parse_manifest(&text, version).map(Some)
+}
+
+fn known(root: &Root, version: &Name) -> Result<Option<Known>, UpgradeError> {
+    let Some(manifest) = kept_manifest(root, version)? else { return Ok(None) };
+    let glance = Glance::take(root.folder(), &manifest, own_rules(root, version))?;
+    Ok(Some((manifest, glance)))
 }
 
 fn read_manifest(file: &Path, version: &Name) -> Result<Manifest, UpgradeError> {

@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::journal::{Journal, Phase, phase_of};
 use super::kept;
 use super::layout::{Area, Prepared};
+use super::manifests::kept_manifest;
 use super::recover::{Resumed, arm};
 use super::services;
 use crate::tree::Depth;
@@ -91,7 +92,8 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
 
     /// The services that an upgrade touched, by what its two versions consist of.
     fn touched_between(&self, prepared: &Prepared) -> Result<BTreeSet<String>, UpgradeError> {
-        let manifests = (self.kept_manifest(&prepared.from)?, self.kept_manifest(&prepared.to)?);
+        let manifests =
+            (kept_manifest(&self.root, &prepared.from)?, kept_manifest(&self.root, &prepared.to)?);
         Ok(match &manifests {
             (Some(from), Some(to)) => services::touched(&self.root, &services::between(from, to)),
             _ => BTreeSet::new(),

@@ -13,7 +13,7 @@ use specs::upgrade::{self, Class, Drift, Manifest, Rules, TreePath};
 use super::commands::{Host, Progress};
 use super::error::{Tried, UpgradeError};
 use super::identity::Identity;
-use super::manifests::manifest_path;
+use super::manifests::{kept_manifest, manifest_path};
 use crate::tree::{Depth, TreeError, join, observe};
 use crate::world::{Root, Runner};
 
@@ -36,11 +36,11 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     pub fn verify(&mut self, depth: Depth) -> Result<Verified, UpgradeError> {
         let identity = Identity::read(&self.root)?;
         let version = identity.version.clone();
-        let manifest = match self.kept_manifest(&version)? {
+        let manifest = match kept_manifest(&self.root, &version)? {
             Some(manifest) => manifest,
             None => {
                 let scratch = scratch()?;
-                let manifest = self.own_manifest(&identity, scratch.path())?;
+                let manifest = self.fetch_own_manifest(&identity, scratch.path())?;
                 let manifest = manifest.ok_or(UpgradeError::NoManifest(version.to_string()))?;
                 // Best effort: a read-only host can be verified as well.
                 let text = manifest.to_text();
@@ -114,7 +114,7 @@ fn own(root: &Root) -> Vec<TreePath> {
 }
 
 /// The rules that the version brought along, by an upgrade or in its tree.
-fn own_rules(root: &Root, version: &Name) -> Rules {
+pub(super) fn own_rules(root: &Root, version: &Name) -> Rules {
     let read = |name: &str| {
         let bytes = root.read_bytes(&format!("/var/lib/edeploy/{version}/{name}"));
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()

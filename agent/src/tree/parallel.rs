@@ -70,8 +70,8 @@ impl<T> Drop for Turn<'_, T> {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(first: T) -> Queue<T> {
-        let state = Waiting { items: vec![first], done_now: 0 };
+    pub(super) fn new(items: Vec<T>) -> Queue<T> {
+        let state = Waiting { items, done_now: 0 };
         Queue { state: Mutex::new(state), changed: Condvar::new() }
     }
 

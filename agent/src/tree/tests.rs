@@ -117,3 +117,48 @@ fn a_file_is_read_when_it_was_touched_since() {
     let changed = fs::metadata(at("fresh")).unwrap().ctime();
     assert_eq!(same(Depth::Since(changed + 1)), ["edited"], "as old as it looks: read");
 }
+
+/// What an upgrade learns later: which folders the new rules keep, and which ones only the new
+/// version has, or only the old rules kept.
+#[test]
+fn a_glance_becomes_what_a_look_would_have_found() {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    for name in ["both/a", "kept-now/a", "kept-before/deep/a", "only-new/deep/a", "nobodys/a"] {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        fs::write(at(name), "content").unwrap();
+    }
+    let (role, version) = names();
+    let all = manifest(tree.path(), &role, &version, "").unwrap();
+    let without = |folders: &[&str]| {
+        let mut manifest = all.clone();
+        manifest
+            .entries
+            .retain(|path, _| !folders.iter().any(|folder| path.to_string().starts_with(folder)));
+        manifest
+    };
+    let (old, new) = (without(&["only-new", "nobodys"]), without(&["nobodys"]));
+    let (before, now) = (Rules::parse("/kept-before\n", ""), Rules::parse("/kept-now\n", ""));
+
+    let glance = Glance::take(tree.path(), &old, before).unwrap();
+    let moment = fs::metadata(at("both/a")).unwrap().ctime() + 100;
+    let manifests = [&old, &new];
+    let found = glance.observe(tree.path(), &manifests, &now, moment).unwrap();
+    assert_eq!(found, observe(tree.path(), &manifests, &now, Depth::Full).unwrap());
+    let listed: Vec<String> = found.keys().map(TreePath::to_string).collect();
+    assert_eq!(
+        listed,
+        [
+            "both",
+            "both/a",
+            "kept-before",
+            "kept-before/deep",
+            "kept-before/deep/a",
+            "kept-now",
+            "nobodys",
+            "only-new",
+            "only-new/deep",
+            "only-new/deep/a"
+        ]
+    );
+}

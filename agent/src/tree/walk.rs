@@ -14,14 +14,16 @@ use super::parallel::{Queue, processors};
 pub(super) type Wanted<'a> =
     dyn Fn(&mut Classifier<'_>, &TreePath, bool) -> (bool, bool) + Sync + 'a;
 
-/// Everything below a folder that counts, in the order of paths, looked at by all processors.
+/// Everything below folders of a tree that counts, in the order of paths, looked at by all
+/// processors; `None` is the top.
 pub(super) fn walk(
     root: &Path,
+    folders: Vec<Option<TreePath>>,
     rules: &Rules,
     wanted: &Wanted<'_>,
     content: Content<'_>,
 ) -> Result<Vec<(TreePath, Found)>, TreeError> {
-    let queue = Queue::new(None);
+    let queue = Queue::new(folders);
     let work = || -> Result<Vec<(TreePath, Found)>, TreeError> {
         let mut classifier = rules.classifier();
         let mut reader = Reader::new(root, content);

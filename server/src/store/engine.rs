@@ -4,10 +4,12 @@
 //! opened again: what is in memory is never believed over what is on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use specs::fleet::{Change, Decision, File, World};
+use specs::fleet::{Census, Change, Decision, File, World};
 use specs::machine::Seconds;
 use specs::units::Name;
 use tracing::warn;
@@ -18,6 +20,9 @@ use super::sources::{Reread, Sources};
 use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
 use crate::settings::Section;
+
+/// Fewer records are not worth a thread of their own.
+const FEW_RECORDS: usize = 200;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,11 +54,6 @@ impl Engine {
             .and_then(|()| ensure_folder(&records::folder(section)))
             .map_err(|source| StoreError::Io { path: private.clone(), source })?;
         let mut journal = open_journal(section)?;
-        let mut world = World::new([]);
-        // One after the other: unpacked, a hall of them would not fit in what it takes later.
-        for record in records::read_each(&records::folder(section))? {
-            world.apply(&Change::Record { record: Box::new(record?) });
-        }
         let sources = Sources::open(section)?;
         let News::Lines(lines) = journal.read_new()? else {
             return Err(StoreError::Broken(format!(
@@ -64,7 +64,7 @@ impl Engine {
         };
         let mut engine = Engine {
             section: section.clone(),
-            world,
+            world: World::default(),
             sources,
             journal,
             pending: Vec::new(),
@@ -77,8 +77,47 @@ impl Engine {
             Line::Batch { .. } | Line::Writing { .. } => None,
         });
         engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
-        let cmdbs = engine.read_files()?;
+        let cmdbs = engine.read_records_and_files()?;
         Ok((engine, cmdbs))
+    }
+
+    /// Reads the records of machines, on all processors, and what people have edited: a hall waits
+    /// for its server. The profiles whose CMDBs were read.
+    fn read_records_and_files(&mut self) -> Result<BTreeSet<Name>, StoreError> {
+        let paths = records::paths(&records::folder(&self.section))?;
+        // What the journal says of a machine is newer than its file.
+        let newer: BTreeSet<Name> = self.unwritten.records.keys().cloned().collect();
+        let read = |part: &[PathBuf]| -> Result<Census, StoreError> {
+            let mut census = Census::default();
+            // One after the other: unpacked, a hall of them would not fit in what it takes later.
+            for record in records::read_each(part) {
+                let record = record?;
+                if !newer.contains(&record.id) {
+                    census.insert(&record);
+                }
+            }
+            Ok(census)
+        };
+        if paths.len() < FEW_RECORDS {
+            self.world.census.absorb(read(&paths)?);
+            return self.read_files();
+        }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let size = paths.len().div_ceil(threads);
+        let (parts, cmdbs) = std::thread::scope(|scope| {
+            let parts: Vec<_> = paths.chunks(size).map(|it| scope.spawn(|| read(it))).collect();
+            let cmdbs = self.read_files();
+            let parts =
+                parts.into_iter().map(|it| it.join().unwrap_or_else(|it| resume_unwind(it)));
+            (parts.collect::<Result<Vec<Census>, StoreError>>(), cmdbs)
+        });
+        for part in parts? {
+            self.world.census.absorb(part);
+        }
+        let mut cmdbs = cmdbs?;
+        // Machines may hold entries of profiles that `state` does not name any more.
+        cmdbs.extend(self.read_files()?);
+        Ok(cmdbs)
     }
 
     /// Takes over what other processes and admins changed since.
@@ -155,6 +194,11 @@ impl Engine {
         let durable = std::mem::take(&mut self.durable);
         self.journal.append(&Line::Batch { at: now, changes }, durable)?;
         Ok(())
+    }
+
+    /// Whether someone was promised what [`Engine::commit`] will store.
+    pub(super) fn is_promised(&self) -> bool {
+        self.durable
     }
 
     /// Whether the readable files lag behind the journal.
@@ -337,12 +381,13 @@ impl Engine {
         }
     }
 
-    /// Takes over a decision that nobody waits for.
+    /// Takes over a decision that nobody waits for: lost, it is made again. What is given to
+    /// others because of it is synced with it.
     fn settle(&mut self, decision: Decision) {
         for warning in &decision.warnings {
             warn!("{warning}");
         }
-        self.apply(decision.changes, decision.durable);
+        self.apply(decision.changes, false);
     }
 }
 

@@ -33,10 +33,8 @@ pub(super) fn facts_path(hw_dir: &Path, name: &Name) -> PathBuf {
     hw_dir.join(format!("{name}.hw"))
 }
 
-/// All records of a folder, which need not be there; each is read when its turn comes.
-pub(super) fn read_each(
-    folder: &Path,
-) -> Result<impl Iterator<Item = Result<Record, StoreError>>, StoreError> {
+/// Where all records of a folder are, which need not be there, in order.
+pub(super) fn paths(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let failed = |path: &Path, source| StoreError::Io { path: path.to_owned(), source };
     let entries =
         absent_as_none(std::fs::read_dir(folder)).map_err(|source| failed(folder, source))?;
@@ -48,9 +46,14 @@ pub(super) fn read_each(
         }
     }
     paths.sort();
+    Ok(paths)
+}
+
+/// The records that are there; each is read when its turn comes.
+pub(super) fn read_each(paths: &[PathBuf]) -> impl Iterator<Item = Result<Record, StoreError>> {
     // Files are removed without the lock. One that goes just now is of a machine that was
     // forgotten, and the journal says so still.
-    Ok(paths.into_iter().filter_map(|path| read(&path).transpose()))
+    paths.iter().filter_map(|path| read(path).transpose())
 }
 
 /// A record that cannot be read stops everything: going on without it would give what its
@@ -99,7 +102,9 @@ mod tests {
         record.note(18, "said \"hello\"\n");
         std::fs::write(path(folder.path(), &record.id), text(&record).unwrap()).unwrap();
         std::fs::write(folder.path().join("x.ron.edeploy-new"), "(").unwrap();
-        let all = |folder: &Path| read_each(folder).unwrap().collect::<Result<Vec<_>, _>>();
+        let all = |folder: &Path| {
+            read_each(&paths(folder).unwrap()).collect::<Result<Vec<Record>, StoreError>>()
+        };
         assert_eq!(all(folder.path()).unwrap(), [record]);
         assert_eq!(all(&folder.path().join("absent")).unwrap(), []);
     }
@@ -109,14 +114,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Listed, and not there when it is read.
         std::os::unix::fs::symlink("gone", folder.path().join("a.ron")).unwrap();
-        assert_eq!(read_each(folder.path()).unwrap().count(), 0);
+        let listed = paths(folder.path()).unwrap();
+        assert_eq!((listed.len(), read_each(&listed).count()), (1, 0));
     }
 
     #[test]
     fn a_broken_record_is_named_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.ron"), "(\n  id: 5").unwrap();
-        let error = read_each(folder.path()).unwrap().next().unwrap().unwrap_err();
+        let listed = paths(folder.path()).unwrap();
+        let error = read_each(&listed).next().unwrap().unwrap_err();
         assert!(matches!(error, StoreError::Record { line: 2, .. }), "{error:?}");
     }
 

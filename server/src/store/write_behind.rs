@@ -86,7 +86,7 @@ pub(super) struct FileText {
     pub(super) path: PathBuf,
     /// The version that will be replaced.
     pub(super) replaces: Option<FileId>,
-    pub(super) text: Arc<String>,
+    pub(super) text: String,
     /// What an admin wrote as `generate(…)`, kept beside the list it became.
     pub(super) original: Option<String>,
 }

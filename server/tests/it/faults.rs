@@ -85,6 +85,43 @@ fn a_full_disk_is_a_503_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_known_machine_is_answered_on_a_full_disk_and_a_changed_one_told_to_come_back() {
+    let Some((deployment, disk)) = deployment_on_small_disk() else { return };
+    let given: Vec<_> = (1..=3).map(|n| deployment.upload(&machine(n))).collect();
+    let done = json!([{"event": "step_started", "step": "partition", "destructive": true},
+                      {"event": "installed", "seconds": 60.0}]);
+    assert_eq!(deployment.events(&crate::deployment::ticket(&given[2]), 0, &done).status, 200);
+    let filler = disk.fill();
+    let length = || std::fs::metadata(deployment.path("state/.edeploy/journal")).unwrap().len();
+    // How far it has come: the last page of the journal has room for some of it, no more.
+    let going_on = json!([{"event": "step_started", "step": "format", "destructive": false}]);
+    for sequence in 0..8 {
+        let ticket = crate::deployment::ticket(&given[1]);
+        assert_eq!(deployment.events(&ticket, sequence, &going_on).status, 200, "{sequence}");
+    }
+    let full = length();
+    // A second later there is something new to tell of the first: that it asked again.
+    std::thread::sleep(Duration::from_millis(1100));
+    let again = deployment.upload(&machine(1));
+    assert_eq!((again.status, &again.body), (200, &given[0].body), "{}", reason(&again));
+    assert!(String::from_utf8_lossy(&deployment.upload(&machine(3)).body).contains("installed"));
+    assert_eq!(length(), full, "nothing of this can be stored");
+    // What others depend on has to be.
+    let mut changed = machine(1);
+    changed.as_array_mut().unwrap().push(json!(["system", "memory", "size", "1"]));
+    for facts in [&machine(4), &changed] {
+        let response = deployment.upload(facts);
+        assert_eq!((response.status, response.retry_after), (503, Some(5)), "{facts}");
+        assert!(reason(&response).contains("No space left"), "{}", reason(&response));
+    }
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(hostname(&deployment.upload(&changed)).as_deref(), Some("m0"));
+    assert_eq!(hostname(&deployment.upload(&machine(4))).as_deref(), Some("m3"));
+    deployment.sync();
+    assert!(deployment.read("state/state").contains("(\"vm\", 1)"));
+}
+
+#[test]
 fn a_read_only_disk_is_a_503_until_it_is_writable() {
     let Some((mut deployment, disk)) = deployment_on_small_disk() else { return };
     assert_eq!(deployment.upload(&machine(1)).status, 200);

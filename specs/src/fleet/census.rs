@@ -152,7 +152,7 @@ impl Census {
     }
 
     /// Adds or replaces a record.
-    pub(super) fn insert(&mut self, record: &Record) {
+    pub fn insert(&mut self, record: &Record) {
         self.remove(&record.id);
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -174,6 +174,27 @@ impl Census {
             _ => self.packer.pack(record),
         });
         self.numbers.insert(record.id.clone(), number);
+    }
+
+    /// Adds the records of another census, or replaces those here by them.
+    pub fn absorb(&mut self, other: Census) {
+        for id in other.numbers.keys() {
+            self.remove(id);
+        }
+        // More records than that fit in no memory.
+        let first = Number::try_from(self.slots.len()).unwrap_or(Number::MAX);
+        let renumbered = |number: Number| first.saturating_add(number);
+        self.numbers.extend(other.numbers.into_iter().map(|(id, it)| (id, renumbered(it))));
+        self.slots.extend(other.slots);
+        self.vacant.extend(other.vacant.into_iter().map(renumbered));
+        // Appended in one go, which leaves less room between them than one by one.
+        let mut index = other.index.into_iter().map(|(hash, it)| (hash, renumbered(it))).collect();
+        self.index.append(&mut index);
+        for (profile, held) in other.held {
+            *self.held.entry(profile).or_default() += held;
+        }
+        self.leases.extend(other.leases.into_iter().map(|(heard, it)| (heard, renumbered(it))));
+        self.rebinding.extend(other.rebinding.into_iter().map(renumbered));
     }
 
     /// Removes a record.
@@ -341,4 +362,46 @@ fn distinct(mut records: Vec<Record>) -> Vec<Record> {
     records.sort_by(|one, other| one.id.cmp(&other.id));
     records.dedup_by(|one, other| one.id == other.id);
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: usize, heard: Seconds) -> Record {
+        let mac = format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+        let macs = vec![mac.parse().unwrap()];
+        let identity = Identity { macs, ..Identity::default() };
+        let mut record = Record::new(format!("m{number}").parse().unwrap(), identity, heard);
+        record.enter(crate::machine::Phase::Leased, heard);
+        record
+    }
+
+    #[test]
+    fn two_censuses_become_one() {
+        let mut whole = Census::default();
+        let (mut one, mut other) = (Census::default(), Census::default());
+        // Some of both are packed, and some places are vacant.
+        for number in 0..3 * FEW {
+            let part = if number < 2 * FEW { &mut one } else { &mut other };
+            part.insert(&record(number, 1000 + number as Seconds));
+            whole.insert(&record(number, 1000 + number as Seconds));
+        }
+        other.remove(&"m250".parse().unwrap());
+        whole.remove(&"m250".parse().unwrap());
+        // The other one's word counts.
+        other.insert(&record(7, 5));
+        whole.insert(&record(7, 5));
+        one.absorb(other);
+        assert_eq!(one.len(), 3 * FEW - 1);
+        assert!(one.records().eq(whole.records()));
+        let silent = |census: &Census| -> Vec<Record> { census.silent_since(1150).collect() };
+        assert_eq!(silent(&one), silent(&whole));
+        assert_eq!(one.find("52:54:00:00:00:07"), [record(7, 5)]);
+        assert_eq!(one.find("52:54:00:00:01:2b"), [record(299, 1299)]);
+        // And it goes on.
+        one.insert(&record(250, 6));
+        assert_eq!(one.find("m250"), [record(250, 6)]);
+        assert_eq!((one.len(), one.find("m251")), (3 * FEW, vec![record(251, 1251)]));
+    }
 }

@@ -114,13 +114,13 @@ fn merge_cmdb(
         if old == new && before.entry_text(position) == text {
             continue;
         }
-        before.set(position, new.clone(), text);
+        before.set(position, new.clone(), text.as_deref());
         changes.push(Change::Entry {
             profile: profile.clone(),
             position,
             replaces: old.digest(),
             entry: new,
-            text: text.map(str::to_owned),
+            text,
         });
     }
     if before.to_text() != present {

@@ -48,29 +48,30 @@ impl World {
                              `edeploy-server release {name}`"
                         ),
                     };
-                    let finding = cmdb.warning(Code::CheckUsed, position, message);
-                    findings.push((position, finding.with_help(help)));
+                    findings.push((position, message, help));
                 }
                 Found::Gone => {
                     let position = holding.position.min(cmdb.len().saturating_sub(1));
                     let message =
                         format!("the entry of {name}, which is {}, is gone", record.phase);
-                    let finding = cmdb.warning(Code::CheckUsed, position, message);
                     let help = format!("put it back, or `edeploy-server release {name}`");
-                    findings.push((position, finding.with_help(help)));
+                    findings.push((position, message, help));
                 }
             }
         }
         for (position, entry) in cmdb.entries().enumerate() {
             if entry.is_used() && !held.contains(&position) {
                 let message = "it carries the mark `used`, and no machine on record holds it";
-                let finding = cmdb.warning(Code::CheckUsed, position, message.to_owned());
                 let help = "remove the mark if it is free; a machine that the entry names by MAC, \
                             serial or UUID gets it as it is";
-                findings.push((position, finding.with_help(help)));
+                findings.push((position, message.to_owned(), help.to_owned()));
             }
         }
-        findings.sort_by_key(|(position, _)| *position);
-        findings.into_iter().take(MOST).map(|(_, finding)| finding).collect()
+        findings.sort_by_key(|(position, ..)| *position);
+        let shown = findings.into_iter().take(MOST);
+        let finding = |(position, message, help): (usize, String, String)| {
+            cmdb.warning(Code::CheckUsed, position, message).with_help(help)
+        };
+        shown.map(finding).collect()
     }
 }

@@ -12,7 +12,7 @@ pub(super) mod trial;
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::{Answer, Decision, Fresh, Refused, World};
+use super::{Answer, Change, Decision, Fresh, Refused, World};
 use crate::catalog::Loaded;
 use crate::facts::Facts;
 use crate::machine::{Assignment, Phase, Record, Seconds};
@@ -245,8 +245,17 @@ impl Upload<'_> {
         record.heard = now;
         record.complaint = None;
         let machine = record.id.clone();
+        let known = draft.world.census.get(&machine);
+        let heard = known.map(|known| Box::new(Record { heard: now, ..known }));
+        let asked_again = heard.map(|record| Change::Record { record });
         draft.save_with_facts(record, self.facts);
-        draft.finish(Answer::Plan { machine, ticket, plan: Box::new(offer.plan) })
+        let mut decision =
+            draft.finish(Answer::Plan { machine, ticket, plan: Box::new(offer.plan) });
+        // The answer is as true without it: losing it does no more harm than losing an event.
+        if decision.changes.iter().eq(&asked_again) {
+            decision.durable = false;
+        }
+        decision
     }
 }
 

@@ -199,10 +199,10 @@ impl World {
 
     /// As [`World::text`], for one who is about to write it: a CMDB keeps this text and not what
     /// it was made from.
-    pub fn fold(&mut self, file: &File) -> Option<Arc<String>> {
+    pub fn fold(&mut self, file: &File) -> Option<String> {
         match file {
             File::Cmdb(profile) => Some(self.cmdbs.get_mut(profile)?.good_mut()?.fold()),
-            file => self.text(file).map(Arc::new),
+            file => self.text(file),
         }
     }
 

@@ -79,7 +79,7 @@ impl Manifest {
 
     /// Reads it, and checks that it describes a tree that cannot lead out of itself.
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
-        let body = checked_body(text)?;
+        let (body, count) = checked_body(text)?;
         let mut lines = body.lines();
         let mut header = lines.next().unwrap_or_default().split_ascii_whitespace();
         if (header.next(), header.next()) != (Some("edeploy-manifest"), Some(FORMAT)) {
@@ -88,7 +88,7 @@ impl Manifest {
         let mut name = || header.next().unwrap_or_default().parse::<Name>();
         let role = name().map_err(ManifestError::Name)?;
         let version = name().map_err(ManifestError::Name)?;
-        let mut entries: Vec<(TreePath, Entry)> = Vec::new();
+        let mut entries: Vec<(TreePath, Entry)> = Vec::with_capacity(count);
         for (line, text) in (2..).zip(lines) {
             let (path, entry) = read_entry(line, text)?;
             if entries.last().is_some_and(|(last, _)| *last >= path) {
@@ -125,8 +125,8 @@ impl Manifest {
     }
 }
 
-/// Everything above the last line, when that fits it.
-fn checked_body(text: &str) -> Result<&str, ManifestError> {
+/// Everything above the last line, when that fits it, and how many entries that is.
+fn checked_body(text: &str) -> Result<(&str, usize), ManifestError> {
     if !text.starts_with("edeploy-manifest ") {
         return Err(ManifestError::Header);
     }
@@ -144,7 +144,7 @@ fn checked_body(text: &str) -> Result<&str, ManifestError> {
     if words.next() != Some(blake3::hash(body.as_bytes()).to_hex().as_str()) {
         return Err(ManifestError::Damaged("the final line has another digest"));
     }
-    Ok(body)
+    Ok((body, count))
 }
 
 fn write_entry(text: &mut String, path: &TreePath, entry: &Entry) {
@@ -242,15 +242,29 @@ fn read_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     if digits.len() != 2 * N {
         return None;
     }
+    let mut wrong = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::try_from(16 * hex(pair[0])? + hex(pair[1])?).ok()?;
+        let (high, low) = (HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]);
+        *byte = high << 4 | low & 0xf;
+        wrong |= high | low;
     }
-    Some(bytes)
+    (wrong & NO_DIGIT == 0).then_some(bytes)
 }
 
-fn hex(digit: u8) -> Option<u32> {
-    char::from(digit).to_digit(16)
-}
+/// No value of a digit has this bit.
+const NO_DIGIT: u8 = 0x80;
+
+/// The values of digits: a manifest consists of them for the most part.
+const HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 fn read_hex(text: &str) -> Option<Vec<u8>> {
     let even = text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -338,6 +352,25 @@ mod tests {
             ("d 755 0 0 - a/b\n", "`a/b` in the manifest lies in `a`, which is not a folder there"),
         ] {
             assert_eq!(refused(&sealed(lines)).to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn every_digit_of_a_digest_counts() {
+        for (wrong, at) in [('g', 0), ('G', 63), ('/', 31), (':', 32), ('\u{7f}', 5)] {
+            let mut digits = vec!['A'; 64];
+            let line = |digits: &[char]| {
+                format!("f 644 0 0 - a 1 2 {}\n", digits.iter().collect::<String>())
+            };
+            assert!(Manifest::parse(&sealed(&line(&digits))).is_ok());
+            digits[at] = wrong;
+            assert!(
+                matches!(
+                    Manifest::parse(&sealed(&line(&digits))).unwrap_err(),
+                    ManifestError::Line { line: 2, reason: "size, time or digest" }
+                ),
+                "{wrong:?}"
+            );
         }
     }
 }

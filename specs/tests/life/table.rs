@@ -82,6 +82,11 @@ fn a_repeated_upload_of_a_leased_machine_stays_within_its_second_free_of_writes(
     let fresh = hall.fresh();
     let again = hall.world.upload(&facts, hall.now, &fresh);
     assert_eq!((again.changes, again.durable), (vec![], false));
+    let later = hall.world.upload(&facts, hall.now + 60, &fresh);
+    assert!(later.changes.len() == 1 && !later.durable, "that it asked again may be lost");
+    let mut renewed = facts.clone();
+    renewed.push("system", "memory", "size", 1);
+    assert!(hall.world.upload(&renewed, hall.now + 60, &fresh).durable, "what it is may not");
     let first = hall.world.upload(&machine(&mac(2), "A2"), hall.now, &fresh);
     assert!(first.durable, "an entry is taken before the answer leaves");
 }

@@ -64,7 +64,7 @@ pub fn cmdb(bytes: &[u8]) {
     let place = cmdb.warning(Code::CheckUsed, last, "an entry".to_owned());
     assert!((1..=text.split('\n').count()).contains(&place.line), "{place}");
 
-    let literally = cmdb.entry_text(last).map(str::to_owned);
+    let literally = cmdb.entry_text(last);
     let bound = entries[last].bound_to(&[("disk".to_owned(), "vda".into())].into());
     let bound = bound.with_secrets(&["rack".to_owned()].into());
     assert!(bound.is_used());

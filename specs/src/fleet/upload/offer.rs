@@ -157,7 +157,7 @@ impl World {
             Choice::NoneNeeded => Ok(None),
             Choice::Entry(position) => {
                 let before = cmdb.entry(position).unwrap_or_default();
-                Ok(bound(position, before, cmdb.entry_text(position).map(str::to_owned)))
+                Ok(bound(position, before, cmdb.entry_text(position)))
             }
             Choice::Held { position, holder } => {
                 let known = self.census.get(&holder);
