@@ -8,7 +8,7 @@
 //! file system that it touches, and then switched by renames that a journal leads
 //! ([`Journal`](journal::Journal)):
 //!
-//! 1. [`inquiry`]: fetch manifest and rules of the edge, look at the disk, compare.
+//! 1. [`inquiry`]: fetch the edge and the [`manifests`], look at the disk, compare.
 //! 2. [`fetch`]: fetch what changes and check it against the manifest. [`script`]: `pre`.
 //! 3. [`staging`]: build what will stand at each changed place; a new `/usr` is a folder of hard
 //!    links to what stays and of what was fetched. [`recheck`]: nobody changed the host meanwhile.
