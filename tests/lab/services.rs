@@ -3,7 +3,8 @@
 //! to the machine as 10.0.2.2.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixListener;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::{Lifetime, Service};
 
@@ -24,8 +25,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// A port on 127.0.0.1 that nobody uses at this moment, and that nobody else is given as long as
-/// this process lives: whoever asks whether a port is free takes it for a moment, and a server may
-/// just then be about to start again on it.
+/// this process lives.
 pub fn free_port() -> Result<u16> {
     // Programs that run at the same time begin at different places.
     static GIVEN: LazyLock<AtomicU32> =
@@ -34,9 +34,15 @@ pub fn free_port() -> Result<u16> {
         let place = GIVEN.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start);
         PORTS.start + u16::try_from(place).unwrap_or_default()
     };
-    let is_free =
-        |port: &u16| is_reserved(*port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let is_free = |port: &u16| is_reserved(*port) && !is_served(*port);
     PORTS.map(|_| next()).find(is_free).context("every port that servers may take is taken")
+}
+
+/// Whether somebody listens on a port of 127.0.0.1. Nobody's socket is bound to find out: a child
+/// that is just being started would inherit it, and hold the port until it is another program.
+pub fn is_served(port: u16) -> bool {
+    let tried = TcpStream::connect_timeout(&local(port), Duration::from_secs(1));
+    !tried.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// Reserves a port among all processes that take ports here. The name of a socket is one that the
@@ -64,11 +70,10 @@ fn listen(
     log: &Path,
     lifetime: Lifetime,
 ) -> Result<Service> {
-    TcpListener::bind(local(port)).with_context(|| {
-        format!(
-            "port {port} is wanted for {name}; an earlier lab that was kept: scripts/lab --stop"
-        )
-    })?;
+    ensure!(
+        !is_served(port),
+        "port {port} is wanted for {name}; an earlier lab that was kept: scripts/lab --stop"
+    );
     let service = Service::start(name, program, arguments, log, lifetime)?;
     service.wait_for_port(local(port), START_DEADLINE)?;
     Ok(service)
@@ -200,6 +205,7 @@ mod tests {
     use super::*;
     use crate::needs::{Need, present};
     use crate::process::run;
+    use std::net::TcpListener;
 
     #[test]
     fn a_port_is_given_once_and_no_connection_takes_it() {

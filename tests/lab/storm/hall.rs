@@ -163,7 +163,7 @@ impl Hall {
         }
         // A web server's child that is not a CGI program yet holds the port for a moment longer.
         wait_until("the port to be free", Duration::from_secs(10), || {
-            Ok(std::net::TcpListener::bind(services::local(self.port)).ok())
+            Ok((!services::is_served(self.port)).then_some(()))
         })?;
         Ok(())
     }
