@@ -94,7 +94,7 @@ fn the_unit_tests_of_the_original_hold() {
         };
         count += 1;
         let name = &case["test"];
-        let found = matching::find(&spec(&lines).unwrap(), &facts(&machine).unwrap());
+        let found = Matcher::new(&facts(&machine).unwrap()).find(&spec(&lines).unwrap());
         assert_eq!(found.is_ok(), case["result"] != false, "{name}");
         if let (Ok(found), Some(after)) = (found, case["args_after"][2].as_object())
             && !after.is_empty()
@@ -110,7 +110,7 @@ fn answer(case: &serde_json::Value) -> String {
     let parsed = spec(&case["specs"]).and_then(|spec| Ok((spec, facts(&case["lines"])?)));
     match parsed {
         Err(error) => format!("error: {error}"),
-        Ok((spec, facts)) => match matching::find(&spec, &facts) {
+        Ok((spec, facts)) => match Matcher::new(&facts).find(&spec) {
             Ok(found) => matched(&found.variables, &found.cmdb_variables),
             Err(_) => "no".to_owned(),
         },

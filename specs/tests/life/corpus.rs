@@ -269,5 +269,5 @@ fn a_template_of_65536_entries_is_a_list_of_as_many() {
     assert_eq!(last.get("ip"), Some(&Value::from("10.7.255.255")));
     assert_eq!(last.get("h"), Some(&Value::from("n65535")));
     let template = Entry::default();
-    assert_eq!(Generator::new(&template).unwrap().len(), 1);
+    assert_eq!(Generator::new(&template).unwrap().entries().count(), 1);
 }
