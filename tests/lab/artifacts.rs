@@ -1,6 +1,7 @@
 //! What the lab runs: the programs, the kernel and initrd, the role tree. Each is built by the
 //! same command that a person uses, into caches outside the checkout, and only when it changed.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -85,6 +86,7 @@ impl Artifacts {
         let Artifacts { cache, agent, .. } = &artifacts;
         let boot = cache.join("boot");
         std::fs::create_dir_all(&boot).with_context(|| format!("making `{}`", boot.display()))?;
+        let _turn = artifacts.take_turn()?;
 
         timed("static agent and edeploy", || run_shown(&script("build"), [""; 0]))?;
         timed("server and initrd builder", || {
@@ -101,7 +103,19 @@ impl Artifacts {
 
     /// Builds the versions that the installed one is upgraded to.
     pub fn build_next_versions(&self) -> Result<()> {
+        let _turn = self.take_turn()?;
         NEXT_VERSIONS.into_iter().try_for_each(|version| self.build_role(version))
+    }
+
+    /// Waits for others who build into the same folders; they go on when what is returned goes.
+    fn take_turn(&self) -> Result<File> {
+        let path = self.cache.join("build.lock");
+        let open = || {
+            let file = File::create(&path)?;
+            file.lock()?;
+            Ok::<File, std::io::Error>(file)
+        };
+        open().with_context(|| format!("waiting for `{}`", path.display()))
     }
 
     fn build_role(&self, version: &str) -> Result<()> {

@@ -5,9 +5,11 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,7 +23,9 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// server that is stopped and started again is still free then.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A port on 127.0.0.1 that nobody uses at this moment, and that was not given before.
+/// A port on 127.0.0.1 that nobody uses at this moment, and that nobody else is given as long as
+/// this process lives: whoever asks whether a port is free takes it for a moment, and a server may
+/// just then be about to start again on it.
 pub fn free_port() -> Result<u16> {
     // Programs that run at the same time begin at different places.
     static GIVEN: LazyLock<AtomicU32> =
@@ -30,8 +34,19 @@ pub fn free_port() -> Result<u16> {
         let place = GIVEN.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start);
         PORTS.start + u16::try_from(place).unwrap_or_default()
     };
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let is_free =
+        |port: &u16| is_reserved(*port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     PORTS.map(|_| next()).find(is_free).context("every port that servers may take is taken")
+}
+
+/// Reserves a port among all processes that take ports here. The name of a socket is one that the
+/// kernel forgets together with the process.
+fn is_reserved(port: u16) -> bool {
+    static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("edeploy-lab-{port}"));
+    let Ok(socket) = name.and_then(|name| UnixListener::bind_addr(&name)) else { return false };
+    RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    true
 }
 
 /// The address of a port here.
@@ -183,14 +198,16 @@ pub fn web_server(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::needs::{Need, present};
+    use crate::process::run;
 
     #[test]
     fn a_port_is_given_once_and_no_connection_takes_it() {
         let (first, second) = (free_port().unwrap(), free_port().unwrap());
         assert!(first != second && PORTS.contains(&first) && PORTS.contains(&second));
+        // Another process asks in the same way.
+        assert!(!is_reserved(first));
     }
-    use crate::needs::{Need, present};
-    use crate::process::run;
 
     #[test]
     fn the_rsync_daemon_lists_both_modules() {

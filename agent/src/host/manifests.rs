@@ -62,48 +62,19 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     ) -> Result<Manifests, UpgradeError> {
         let (origin, here) = (identity.origin()?, identity.role());
         let there = Role { name: here.name.clone(), version: to.clone() };
-        let (edge, scripts) = (folder.join("edge"), folder.join("scripts"));
-        for folder in [&edge, &scripts] {
-            fs::create_dir_all(folder).tried("make the folder", folder)?;
-        }
-        let file = folder.join("manifest");
-        let mut cmds =
-            vec![fetch_edge(&origin, &here, to, &edge), fetch_scripts(&origin, &there, &scripts)];
-        if self.lay_basis(&here.version, &file)? {
-            cmds.push(fetch_manifest(&origin, &there, &file));
-        }
-        // While the server is waited for, the host is looked at.
-        let (root, runner) = (&self.root, &mut *self.runner);
-        let (ended, known) = thread::scope(|scope| {
-            let known = scope.spawn(|| known(root, &here.version));
-            let ended = runner.run_all(&cmds);
-            (ended, known.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let mut ended = cmds.iter().zip(ended);
-        let mut next = || ended.next().map(|(cmd, ended)| exists(cmd, ended)).transpose();
-        if next()? != Some(true) {
-            return Err(UpgradeError::NoEdge {
-                role: here.name.to_string(),
-                from: here.version.to_string(),
-                to: to.to_string(),
-            });
-        }
-        next()?;
-        take_over_scripts(&scripts, &edge)?;
-        let came = next()?;
-        drop(ended);
-
-        let (old, glance) = match known? {
+        let (came, known) = self.fetch_edge(&origin, &here, &there, folder)?;
+        let (old, glance) = match known {
             Some((own, glance)) => (Some(own), Some(glance)),
             None => (self.fetch_own_manifest(identity, folder)?, None),
         };
+        let file = folder.join("manifest");
         let came = match (came, &old) {
             (Some(came), _) => came,
             (None, old) => {
                 if let Some(old) = old {
                     fs::write(&file, old.to_text()).tried("write", &file)?;
                 }
-                self.try_fetch(&fetch_manifest(&origin, &there, &file))?
+                self.try_fetch(&rsync_manifest(&origin, &there, &file))?
             }
         };
         let new = if came {
@@ -114,7 +85,49 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             self.list_tree(&origin, &there, folder)?
         };
         check_names(&there, &new)?;
-        Ok(Manifests { edge, old, new, glance })
+        Ok(Manifests { edge: folder.join("edge"), old, new, glance })
+    }
+
+    /// Fetches the edge and, if the host has a basis for it, the manifest of the new version. While
+    /// the server is waited for, the host is looked at.
+    ///
+    /// Whether the manifest came (`None`: it was not asked for), and what the host knows.
+    fn fetch_edge(
+        &mut self,
+        origin: &Origin,
+        here: &Role,
+        there: &Role,
+        folder: &Path,
+    ) -> Result<(Option<bool>, Option<Known>), UpgradeError> {
+        let (edge, scripts) = (folder.join("edge"), folder.join("scripts"));
+        for folder in [&edge, &scripts] {
+            fs::create_dir_all(folder).tried("make the folder", folder)?;
+        }
+        let mut cmds = vec![
+            rsync_edge(origin, here, &there.version, &edge),
+            rsync_scripts(origin, there, &scripts),
+        ];
+        let manifest = folder.join("manifest");
+        if self.lay_basis(&here.version, &manifest)? {
+            cmds.push(rsync_manifest(origin, there, &manifest));
+        }
+        let (root, runner) = (&self.root, &mut *self.runner);
+        let (ended, known) = thread::scope(|scope| {
+            let known = scope.spawn(|| known(root, &here.version));
+            let ended = runner.run_all(&cmds);
+            (ended, known.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let mut came = cmds.iter().zip(ended).map(|(cmd, ended)| exists(cmd, ended));
+        if came.next().transpose()? != Some(true) {
+            return Err(UpgradeError::NoEdge {
+                role: here.name.to_string(),
+                from: here.version.to_string(),
+                to: there.version.to_string(),
+            });
+        }
+        came.next().transpose()?;
+        take_over_scripts(&scripts, &edge)?;
+        Ok((came.next().transpose()?, known?))
     }
 
     /// The manifest of the version that the host has, of which it keeps none: the server's, else
@@ -126,7 +139,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
     ) -> Result<Option<Manifest>, UpgradeError> {
         let (origin, role) = (identity.origin()?, identity.role());
         let file = folder.join("manifest.own");
-        if self.try_fetch(&fetch_manifest(&origin, &role, &file))? {
+        if self.try_fetch(&rsync_manifest(&origin, &role, &file))? {
             let manifest = read_manifest(&file, &role.version)?;
             check_names(&role, &manifest)?;
             return Ok(Some(manifest));
@@ -242,20 +255,20 @@ fn parse_manifest(text: &str, version: &Name) -> Result<Manifest, UpgradeError> 
 }
 
 /// Fetches what the metadata say about an upgrade.
-fn fetch_edge(origin: &Origin, here: &Role, to: &Name, folder: &Path) -> Cmd {
+fn rsync_edge(origin: &Origin, here: &Role, to: &Name, folder: &Path) -> Cmd {
     let url = origin.url(&format!("{METADATA}/{}/{}/{to}", here.version, here.name));
     rsync(&["-rtp"], &url, folder)
 }
 
 /// Fetches the scripts that a tree brings along for those who come to it.
-fn fetch_scripts(origin: &Origin, there: &Role, folder: &Path) -> Cmd {
+fn rsync_scripts(origin: &Origin, there: &Role, folder: &Path) -> Cmd {
     let (base, to) = (origin.rsync_path.trim_matches('/'), &there.version);
     let url = origin.url(&format!("{base}/{to}/{}/var/lib/edeploy/{to}", there.name));
     rsync(&["-rtp", "--include=/pre", "--include=/post", "--exclude=*"], &url, folder)
 }
 
 /// Fetches the manifest of a version into a file, which may hold another version's as a basis.
-fn fetch_manifest(origin: &Origin, role: &Role, file: &Path) -> Cmd {
+fn rsync_manifest(origin: &Origin, role: &Role, file: &Path) -> Cmd {
     let base = origin.rsync_path.trim_matches('/');
     let url = origin.url(&format!("{base}/{}/{}.manifest", role.version, role.name));
     // The list of files is much smaller packed, and rarely all of it is new.

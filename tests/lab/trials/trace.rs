@@ -100,8 +100,9 @@ pub fn read(text: &str, root: &Path) -> Result<Vec<Event>> {
             continue;
         }
         let ended = match result.rsplit_once(" <") {
+            // It had gone on when the process was killed, and nobody saw its end.
+            Some((_, "unavailable>")) | None => None,
             Some((_, took)) => Some(begun + microseconds(took.trim_end_matches('>'))?),
-            None => None,
         };
         let done = result.split(['<', ' ']).next().and_then(|number| number.parse().ok());
         if let Some(action) = action(call, done, root).with_context(failed)? {
@@ -308,7 +309,9 @@ mod tests {
 8 1.000032 rename(\"/r/a\", \"/r/b\") = -1 ENOENT (No such file or directory) <0.000001>
 8 1.000033 unlink(\"/elsewhere\") = 0 <0.000001>
 8 1.000034 fsync(6</r/j> <unfinished ...>
-7 1.000035 +++ killed by SIGKILL +++
+9 1.000035 sendto(9<TCP:[127.0.0.1:1->127.0.0.1:2]>, \"HTTP\", 4, MSG_NOSIGNAL, NULL, 0 <unfinished ...>
+9 1.000036 <... sendto resumed>) = ? <unavailable>
+7 1.000037 +++ killed by SIGKILL +++
 ";
         let root = Path::new("/r");
         let [a, j] = ["a", "j"].map(|name| root.join(name));
@@ -332,6 +335,7 @@ mod tests {
             ),
             event(31, Some(1), Action::Reply(b"HTTP/1.1 200".to_vec())),
             event(34, None, Action::Sync(j)),
+            event(35, None, Action::Reply(b"HTTP".to_vec())),
         ];
         assert_eq!(read(text, root).unwrap(), expected);
         assert!(is_complete(text));
