@@ -200,6 +200,7 @@ fn one_bound_entry_is_the_only_difference_in_its_file() {
             "// rack 7\n[\n  {\"ip\": \"1\"}, /* x */\n\t{\"ip\": \"é\", \"l\": [1, 2]},\n]\n",
         ),
         ("one-line.cmdb", "[{'ip': '1'}, {'ip': '2'}]"),
+        ("parentheses.cmdb", "([{'ip': '1'}, {'ip': '2'}])"),
     ];
     for (path, text) in CMDBS.into_iter().chain(more) {
         let cmdb = Cmdb::parse(path, text, &no_keys()).unwrap();
