@@ -14,6 +14,8 @@
 mod boot;
 mod device;
 mod disk;
+#[cfg(test)]
+mod fake;
 mod op;
 mod origin;
 mod perform;
@@ -35,13 +37,15 @@ use specs::facts::Facts;
 use specs::plan::{Action, Plan};
 
 pub use device::DiskIdentity;
+#[cfg(test)]
+pub(crate) use fake::FakeSystem;
 pub use op::Op;
 pub use origin::Origin;
 pub use preflight::PreflightError;
 pub use redact::redact;
 pub(crate) use redact::redact_as;
 pub(crate) use rsync::bytes_done;
-pub use system::{FakeSystem, LinuxSystem, System, SystemCall, SystemError};
+pub use system::{LinuxSystem, System, SystemCall, SystemError};
 pub use translate::{finishing, operations};
 pub(crate) use tree::{CONF, RECORDS};
 

@@ -47,7 +47,7 @@ mod switch;
 mod upgrade;
 mod verify;
 
-pub use commands::{Host, Lock, Progress, Silent};
+pub use commands::{Host, Lock, Progress};
 pub use edges::{EdgesError, list};
 pub use error::UpgradeError;
 pub use history::{Happening, history};

@@ -50,14 +50,11 @@ struct Running {
 }
 
 /// How long one step took.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepDuration {
-    /// Its name.
-    pub name: String,
-    /// How long it took.
-    pub took: Duration,
-    /// Whether it succeeded.
-    pub succeeded: bool,
+#[derive(Clone)]
+struct StepDuration {
+    name: String,
+    took: Duration,
+    succeeded: bool,
 }
 
 impl std::fmt::Debug for Console {
@@ -163,11 +160,6 @@ impl Console {
                 Err(error)
             }
         }
-    }
-
-    /// How long each step took, in the order in which they ended.
-    pub fn durations(&self) -> Vec<StepDuration> {
-        self.lock().durations.clone()
     }
 
     /// Prints the table of durations.

@@ -1,20 +1,22 @@
 //! The world outside the program: the one door for subprocesses and the one handle for paths.
 //!
 //! A command is a value ([`Cmd`]) that a [`Runner`] starts; a path is a text that a [`Root`]
-//! resolves below one folder. Whatever is built on these two is tested with a [`FakeRunner`] and
+//! resolves below one folder. Whatever is built on these two is tested with a `FakeRunner` and
 //! a captured tree, and works on a machine with a [`RealRunner`] and `/`.
 //!
 //! Deliberately not here: any knowledge of disks, plans or servers. And no shell: a command is
 //! an argument vector from end to end.
 
 mod cmd;
+#[cfg(test)]
 mod fake;
 mod real;
 mod root;
 mod tool;
 
 pub use cmd::{Cmd, Program, quote};
-pub use fake::FakeRunner;
+#[cfg(test)]
+pub(crate) use fake::FakeRunner;
 pub use real::RealRunner;
 pub use root::Root;
 pub use tool::{SEARCH_PATH, Tool, missing_tools};

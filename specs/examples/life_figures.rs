@@ -45,7 +45,7 @@ fn facts(number: usize, others: usize) -> Facts {
 }
 
 fn world(entries: usize) -> World {
-    let mut world = World::new([]);
+    let mut world = World::default();
     let cmdb = format!(
         "generate({{'ip': '10.0-255.0-255.0-255', 'hostname': 'host000001-{entries:06}', \
          'netmask': '255.0.0.0', 'gateway': '10.0.0.1'}})"

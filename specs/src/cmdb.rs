@@ -95,9 +95,8 @@ impl Cmdb {
                 cmdb.mark_all();
                 Ok(cmdb)
             }
-            // A list of entries alone would have been read by now.
-            Kind::List(items) => Err(findings_of_entries(&document, items)),
-            Kind::Tuple(items) => {
+            // A tuple, a list in parentheses, or one that is not of entries alone.
+            Kind::List(items) | Kind::Tuple(items) => {
                 let findings = findings_of_entries(&document, items);
                 if !findings.is_empty() {
                     return Err(findings);

@@ -15,7 +15,6 @@ pub use account::{AccountCommand, account_command};
 pub use renumber::{Change, Renumbering, renumber};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::literal::{Document, Node, Syntax, encode};
@@ -180,19 +179,6 @@ impl Table {
         Ok(Table { users: mapping(Kind::Users)?, groups: mapping(Kind::Groups)? })
     }
 
-    /// The table as a file.
-    pub fn to_file(&self) -> String {
-        let mut text = String::new();
-        for (kind, accounts) in [(Kind::Users, &self.users), (Kind::Groups, &self.groups)] {
-            let _ = writeln!(text, "{} = {{", kind.key());
-            for (name, numbers) in accounts {
-                let _ = writeln!(text, "    {}", line(name, *numbers));
-            }
-            let _ = writeln!(text, "}}");
-        }
-        text
-    }
-
     /// Users or groups.
     pub fn accounts(&self, kind: Kind) -> &Accounts {
         match kind {
@@ -320,12 +306,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_and_written_back() {
+    fn a_table_is_read() {
         let text = "# site\nuids = {'root': ('0', '0'),\n 'redis': (127, '138')}\ngids = {'redis': ('138', '')}\n";
         let table = Table::parse("D.tables", text).unwrap();
         assert_eq!(table.users["redis"], Numbers { id: 127, group: Some(138) });
         assert_eq!(table.groups["redis"], Numbers { id: 138, group: None });
-        assert_eq!(Table::parse("again", &table.to_file()).unwrap(), table);
     }
 
     #[test]

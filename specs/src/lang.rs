@@ -37,8 +37,6 @@ pub struct Spec {
 pub struct Line {
     /// The four columns.
     pub columns: [Column; 4],
-    /// Where the line stands.
-    pub span: Span,
     /// Number of the text line it begins on, from 1.
     pub number: usize,
 }
@@ -120,7 +118,7 @@ impl Spec {
                 parsed.push(parser::column(document, column, &mut warnings)?);
             }
             if let Ok(columns) = <[Column; 4]>::try_from(parsed) {
-                lines.push(Line { columns, span: item.span, number });
+                lines.push(Line { columns, number });
             }
         }
         Ok(Spec { file: document.file().to_owned(), lines, warnings })

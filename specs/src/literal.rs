@@ -1,8 +1,8 @@
 //! One lossless reader for the literal files: specs, CMDB, state and facts, in both syntaxes.
 //!
 //! Admins edit these files by hand and the server rewrites some of them, so a [`Document`] keeps
-//! the text it was read from: every [`Node`] knows its place, comments are kept, and an
-//! [`Editor`] changes one element or entry while every other byte stays as it was. RON is the
+//! the text it was read from: every [`Node`] knows its place, comments are kept, and
+//! [`Document::replaced`] changes values while every other byte stays as it was. RON is the
 //! native syntax; the Python literals of the original (`'…'`, `#`, `True`, implicit
 //! concatenation) are read as Python reads them. Nothing is ever evaluated: whatever is not a
 //! literal, or one of the calls `generate({…})` and `secret("…")`, is refused with its place.
@@ -17,7 +17,6 @@ mod lexer;
 mod parser;
 mod print;
 
-pub use edit::Editor;
 pub(crate) use escape::encode;
 pub use print::{Literal, Style};
 
@@ -48,8 +47,6 @@ pub struct Node {
     pub span: Span,
     /// The same with the redundant parentheses around it, if there are any.
     outer: Span,
-    /// Of a list, tuple or mapping: where the comma after the last item stands.
-    trailing_comma: Option<usize>,
 }
 
 /// The kinds of literals.
@@ -130,11 +127,6 @@ impl Document {
     /// The quotes new entries are written with.
     pub fn style(&self) -> Style {
         self.style
-    }
-
-    /// Starts changing the document.
-    pub fn edit(&self) -> Editor<'_> {
-        Editor::new(self)
     }
 
     /// An error about a place of this document.

@@ -135,10 +135,5 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Whether the facts satisfy the spec, for a single question.
-pub fn find(spec: &Spec, facts: &Facts) -> Result<Match, NoMatch> {
-    Matcher::new(facts).find(spec)
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,17 @@
 //! Which values are secret, and how they are kept out of what is stored and shown.
 //!
 //! A value is secret when it is written `secret("…")` or when its key has `pass`, `secret` or
-//! `token` in it. Whoever writes a log, a record for people, stored facts or a page asks here.
-//! The CMDB file itself, the plan on its way to the machine and the journal hold the values:
-//! they are readable by the server alone.
+//! `token` in it. Whoever stores facts or tells of an entry's values asks here, before they are
+//! in a record, a page or an answer. The CMDB file itself, the plan on its way to the machine,
+//! what a record keeps of its entry, and the journal hold the values: they are readable by the
+//! server alone. Out of logs the agent keeps the values that the plan names as secrets.
 
 use crate::cmdb::Entry;
 use crate::facts::{Fact, Facts};
-use crate::machine::Record;
 use crate::value::{Value, Variables};
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[secret]";
-
-/// Values shorter than this are not looked for in running text: they would take out half of it.
-const SHORTEST_IN_TEXT: usize = 4;
 
 /// Whether a key is named like a secret.
 pub fn is_secret_key(key: &str) -> bool {
@@ -60,35 +57,6 @@ pub fn redacted_variables(entry: Option<&Entry>, variables: &Variables) -> Varia
         .collect()
 }
 
-/// The entry with secret values replaced.
-#[must_use]
-pub fn redacted_entry(entry: &Entry) -> Entry {
-    let mut entry = entry.clone();
-    for field in &mut entry.fields {
-        if field.secret || is_secret_key(&field.key) {
-            field.value = Value::from(REDACTED);
-        }
-    }
-    entry
-}
-
-/// The record as it may be shown: its entry without secret values.
-#[must_use]
-pub fn redacted_record(record: &Record) -> Record {
-    let mut record = record.clone();
-    if let Some(assignment) = &mut record.assignment
-        && let Some(holding) = &mut assignment.entry
-    {
-        holding.before = redacted_entry(&holding.before);
-        holding.after = redacted_entry(&holding.after);
-        holding.before_text = None;
-    }
-    if let Some(pin) = &mut record.pin {
-        pin.variables = redacted_variables(None, &pin.variables);
-    }
-    record
-}
-
 /// The facts as they may be stored: values under keys named like secrets are replaced.
 #[must_use]
 pub fn redacted_facts(facts: &Facts) -> Facts {
@@ -97,14 +65,4 @@ pub fn redacted_facts(facts: &Facts) -> Facts {
         Fact(fact.0.clone(), fact.1.clone(), fact.2.clone(), value)
     };
     Facts(facts.0.iter().map(redact).collect())
-}
-
-/// The text with every one of these values replaced, the longest first, so that a secret that
-/// is part of another leaves nothing of it. Values of fewer than four characters are left.
-#[must_use]
-pub fn redacted_text(text: &str, secrets: &[String]) -> String {
-    let mut secrets: Vec<&String> =
-        secrets.iter().filter(|secret| secret.chars().count() >= SHORTEST_IN_TEXT).collect();
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), REDACTED))
 }

@@ -160,21 +160,17 @@ impl State {
 
     /// The text of the file as it has to be now: a count that changed is the only difference.
     pub fn to_text(&self) -> String {
-        let mut editor = self.document.edit();
         let items = self.document.root().items().unwrap_or_default();
-        for (line, item) in self.lines.iter().zip(items) {
-            let now = self.count_of(line);
-            if line.read != now
-                && let Some([_, count]) = item.items()
-            {
-                let value = match now {
-                    Count::Unlimited => Value::from("*"),
-                    Count::Left(left) => Value::Integer(left),
-                };
-                editor.replace(count, &Literal::Value(value));
+        self.document.replaced(self.lines.iter().zip(items).filter_map(|(line, item)| {
+            let [_, count] = item.items()? else { return None };
+            // A `*` never becomes another count.
+            match self.count_of(line) {
+                Count::Left(now) if line.read != Count::Left(now) => {
+                    Some((count, Literal::Value(Value::Integer(now))))
+                }
+                _ => None,
             }
-        }
-        editor.finish()
+        }))
     }
 }
 
@@ -232,6 +228,13 @@ mod tests {
         );
         check("[(\"b\", \"1\")]", "b", -1, "[(\"b\", 0)]");
         check("[['b', 1,],]", "b", 1, "[['b', 2,],]");
+    }
+
+    #[test]
+    fn a_file_whose_only_mark_of_python_was_the_count_stays_python() {
+        // Parentheses around one text make a tuple in RON, which names no profile.
+        check("[((\"b\"), '1')]", "b", -1, "# -*- python -*-\n[((\"b\"), 0)]");
+        check("[(\"b\" \"c\", '1')]", "bc", 1, "# -*- python -*-\n[(\"b\" \"c\", 2)]");
     }
 
     #[test]

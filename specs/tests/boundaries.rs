@@ -8,7 +8,7 @@ use specs::cmdb::Cmdb;
 use specs::configure::template::{Scope, Shape};
 use specs::facts::{Fact, Facts};
 use specs::lang::{MAX_LINES, Spec};
-use specs::matching::find;
+use specs::matching::Matcher;
 use specs::metadata::propose;
 use specs::units::Bytes;
 use specs::upgrade::{DriftKind, Inputs, Kernel, Manifest, Pattern, Refusal, Rules, plan, verify};
@@ -236,7 +236,7 @@ fn facts_have_the_unit_they_are_reported_in() {
         let text = format!("[(\"{class}\", \"{name}\", \"{key}\", \"{function}\")]");
         let spec = Spec::parse("f", &text).unwrap();
         let fact = Fact(class.to_owned(), name.to_owned(), key.to_owned(), value.into());
-        assert_eq!(find(&spec, &Facts(vec![fact])).is_ok(), fits, "{text} on {value}");
+        assert_eq!(Matcher::new(&Facts(vec![fact])).find(&spec).is_ok(), fits, "{text} on {value}");
     }
 }
 
@@ -338,6 +338,10 @@ fn quantities_of_different_kinds_are_not_compared() {
         let text = format!("[(\"disk\", \"vda\", \"size\", \"{function}\")]");
         let spec = Spec::parse("f", &text).unwrap();
         let fact = Fact("disk".into(), "vda".into(), "size".into(), value.into());
-        assert_eq!(find(&spec, &Facts(vec![fact])).is_ok(), fits, "{function} on {value}");
+        assert_eq!(
+            Matcher::new(&Facts(vec![fact])).find(&spec).is_ok(),
+            fits,
+            "{function} on {value}"
+        );
     }
 }

@@ -10,7 +10,7 @@ use specs::explain::{FactChange, Mend, explain, mend};
 use specs::facts::{Fact, Facts};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{Matcher, find};
+use specs::matching::Matcher;
 use specs::value::Value;
 
 fn spec_of(lines: &[[Value; 4]]) -> Spec {
@@ -32,12 +32,12 @@ fn apply(mend: &Mend, spec: &Spec, facts: &Facts) {
             let changed = lines[*line].iter().zip(with).filter(|(a, b)| a != b).count();
             assert!(changed <= *columns, "{changed} columns change, not {columns}");
             lines[*line] = with.clone();
-            assert!(find(&spec_of(&lines), facts).is_ok(), "{mend:?}");
+            assert!(Matcher::new(facts).find(&spec_of(&lines)).is_ok(), "{mend:?}");
             if let Some(change) = or_fact {
                 let FactChange { fact, with } = &**change;
                 let mut facts = facts.clone();
                 facts.0[*fact] = with.clone();
-                assert!(find(spec, &facts).is_ok(), "{mend:?}");
+                assert!(Matcher::new(&facts).find(spec).is_ok(), "{mend:?}");
             }
         }
         Mend::Missing { lines: missing, count } => {
@@ -46,7 +46,7 @@ fn apply(mend: &Mend, spec: &Spec, facts: &Facts) {
             for &line in missing.iter().rev() {
                 lines.remove(line);
             }
-            assert!(find(&spec_of(&lines), facts).is_ok(), "{mend:?}");
+            assert!(Matcher::new(facts).find(&spec_of(&lines)).is_ok(), "{mend:?}");
         }
     }
 }
@@ -270,7 +270,7 @@ fn mended_by(lines: &[[Value; 4]], facts: &Facts, count: usize) -> bool {
         variants(&lines[at], count).into_iter().any(|line| {
             let mut lines = lines.to_vec();
             lines[at] = line;
-            find(&spec_of(&lines), facts).is_ok()
+            Matcher::new(facts).find(&spec_of(&lines)).is_ok()
         })
     });
     let spec = spec_of(lines);
@@ -281,7 +281,7 @@ fn mended_by(lines: &[[Value; 4]], facts: &Facts, count: usize) -> bool {
             variants(&columns, count).into_iter().any(|[a, b, c, d]| {
                 let mut facts = facts.clone();
                 facts.0[at] = Fact(a.as_text(), b.as_text(), c.as_text(), d);
-                find(&spec, &facts).is_ok()
+                Matcher::new(&facts).find(&spec).is_ok()
             })
         })
 }
@@ -295,7 +295,7 @@ proptest! {
         let matcher = Matcher::new(&facts);
         let mismatch = explain(&matcher, &spec).unwrap();
         let Some(mend) = mend(&matcher, &spec).unwrap() else {
-            prop_assert!(mismatch.is_none() && find(&spec, &facts).is_ok());
+            prop_assert!(mismatch.is_none() && Matcher::new(&facts).find(&spec).is_ok());
             return Ok(());
         };
         apply(&mend, &spec, &facts);
@@ -309,14 +309,14 @@ proptest! {
                             .filter(|line| kept & (1 << line) != 0)
                             .map(|line| lines[line].clone())
                             .collect();
-                        prop_assert!(find(&spec_of(&lines), &facts).is_err());
+                        prop_assert!(Matcher::new(&facts).find(&spec_of(&lines)).is_err());
                     }
                 }
             }
         }
         // The line told is the first that cannot be satisfied with those before it.
         let line = mismatch.unwrap().line;
-        prop_assert!(find(&spec_of(&lines[..line]), &facts).is_ok());
-        prop_assert!(find(&spec_of(&lines[..=line]), &facts).is_err());
+        prop_assert!(Matcher::new(&facts).find(&spec_of(&lines[..line])).is_ok());
+        prop_assert!(Matcher::new(&facts).find(&spec_of(&lines[..=line])).is_err());
     }
 }

@@ -17,7 +17,7 @@ use specs::cmdb::{Choice, Claimant, Cmdb};
 use specs::configure::Configure;
 use specs::facts::Facts;
 use specs::lang::Spec;
-use specs::matching;
+use specs::matching::Matcher;
 use specs::plan::build::{Inputs, plan};
 use specs::plan::lint::lint;
 use specs::plan::{Action, Plan};
@@ -119,7 +119,8 @@ impl Case {
     fn variables(&self) -> Variables {
         let (specs, cmdb) = (format!("{}.specs", self.profile), format!("{}.cmdb", self.profile));
         let spec = Spec::parse(&specs, &self.read(&specs)).unwrap();
-        let found = matching::find(&spec, &self.facts())
+        let found = Matcher::new(&self.facts())
+            .find(&spec)
             .unwrap_or_else(|error| panic!("{}: {error}", self.name()));
         let cmdb = Cmdb::parse(&cmdb, &self.read(&cmdb), &lookup_keys(&spec)).unwrap();
         let nobody =

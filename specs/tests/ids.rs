@@ -74,7 +74,6 @@ fn every_table_of_the_original_is_read() {
         let table = Table::parse(&path.display().to_string(), &text)
             .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(table.users["root"], Numbers { id: 0, group: Some(0) }, "{}", path.display());
-        assert_eq!(Table::parse("again", &table.to_file()).unwrap(), table);
         tables += 1;
     }
     assert!(tables >= 11, "{tables} tables");

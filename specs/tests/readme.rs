@@ -10,7 +10,7 @@ use specs::facts::Facts;
 use specs::fleet::{Answer, File, Fresh, World};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{Matcher, find};
+use specs::matching::Matcher;
 use specs::state::{Count, State};
 use specs::units::{Name, Token};
 use specs::value::Variables;
@@ -85,7 +85,7 @@ fn upload([state, specs, cmdb, configure]: [&str; 4], facts: &Facts) -> (String,
         (File::Cmdb(vm.clone()), cmdb),
         (File::Configure(vm.clone()), configure),
     ];
-    let mut world = World::new([]);
+    let mut world = World::default();
     for (file, text) in &files {
         world.read(file, Some(text.as_bytes())).unwrap();
     }
@@ -149,7 +149,7 @@ fn every_row_of_the_table_of_functions_is_right() {
         let spec = Spec::parse("f", &format!("[(\"disk\", \"$d\", \"size\", {column})]")).unwrap();
         let mut facts = Facts::default();
         facts.push("disk", "sda", "size", value);
-        assert_eq!(find(&spec, &facts).is_ok(), fits == "yes", "{line}");
+        assert_eq!(Matcher::new(&facts).find(&spec).is_ok(), fits == "yes", "{line}");
         rows += 1;
     }
     assert_eq!(rows, 20);

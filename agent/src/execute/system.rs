@@ -292,30 +292,6 @@ fn await_nodes(nodes: &[String], deadline: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Does nothing, remembers everything, fails where it is told to.
-#[derive(Debug, Clone, Default)]
-pub struct FakeSystem {
-    /// The number (from 0) of the call that fails.
-    pub fail_at: Option<usize>,
-    /// Calls beginning with one of these lines fail.
-    pub failing: Vec<String>,
-    /// The lines of all calls so far.
-    pub transcript: Vec<String>,
-}
-
-impl System for FakeSystem {
-    fn call(&mut self, call: &SystemCall) -> Result<(), SystemError> {
-        let line = call.to_string();
-        let number = self.transcript.len();
-        self.transcript.push(line.clone());
-        if self.fail_at == Some(number) || self.failing.iter().any(|start| line.starts_with(start))
-        {
-            return Err(SystemError { call: line, source: io::Error::other("injected fault") });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,15 +40,6 @@ pub trait Progress {
     fn bytes(&mut self, done: u64, total: u64);
 }
 
-/// Tells nobody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _: &str) {}
-    fn bytes(&mut self, _: u64, _: u64) {}
-}
-
 /// Shows that no other `edeploy` changes this host. A dead process holds no lock.
 #[derive(Debug)]
 pub struct Lock {

@@ -5,30 +5,30 @@ use super::{Cmd, CmdError, Output, Runner};
 
 /// See the module. Commands that the script does not know succeed and print nothing.
 #[derive(Debug, Clone, Default)]
-pub struct FakeRunner {
+pub(crate) struct FakeRunner {
     /// Standard output by the beginning of the command's line; the first that fits is given,
     /// as often as it is asked for.
-    pub answers: Vec<(String, String)>,
+    pub(crate) answers: Vec<(String, String)>,
     /// Answers that are given before those, and each only once.
-    pub answers_once: Vec<(String, String)>,
+    pub(crate) answers_once: Vec<(String, String)>,
     /// The number (from 0) of the command that fails, with status 1 and `injected fault` as its
     /// last words.
-    pub fail_at: Option<usize>,
+    pub(crate) fail_at: Option<usize>,
     /// Commands beginning with one of these lines fail in the same way.
-    pub failing: Vec<String>,
+    pub(crate) failing: Vec<String>,
     /// The lines of all commands so far, the failed one included.
-    pub transcript: Vec<String>,
+    pub(crate) transcript: Vec<String>,
 }
 
 impl FakeRunner {
     /// Adds an answer.
-    pub fn answer(mut self, line_start: &str, stdout: &str) -> FakeRunner {
+    pub(crate) fn answer(mut self, line_start: &str, stdout: &str) -> FakeRunner {
         self.answers.push((line_start.to_owned(), stdout.to_owned()));
         self
     }
 
     /// Adds an answer that is given once.
-    pub fn answer_once(mut self, line_start: &str, stdout: &str) -> FakeRunner {
+    pub(crate) fn answer_once(mut self, line_start: &str, stdout: &str) -> FakeRunner {
         self.answers_once.push((line_start.to_owned(), stdout.to_owned()));
         self
     }

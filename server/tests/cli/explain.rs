@@ -168,7 +168,7 @@ fn a_changed_spec_differs_for_exactly_the_machines_it_concerns() {
         for entry in std::fs::read_dir(machines.path()).unwrap() {
             let path = entry.unwrap().path();
             let facts = specs::facts::Facts::parse("hw", &std::fs::read(&path).unwrap()).unwrap();
-            if specs::matching::find(&spec, &facts).is_ok() {
+            if specs::matching::Matcher::new(&facts).find(&spec).is_ok() {
                 names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
             }
         }

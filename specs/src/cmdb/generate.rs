@@ -122,14 +122,9 @@ impl Generator {
         }
     }
 
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
+    /// How many entries there are: none when a value of the template is an empty list.
+    pub(super) fn len(&self) -> usize {
         self.length
-    }
-
-    /// Whether there is no entry at all: a value of the template is an empty list.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 
     /// Entry number `position`, from 0, with the keys in the order of the template.
@@ -468,10 +463,10 @@ mod tests {
     fn an_empty_list_gives_no_entries_and_an_empty_template_one() {
         let empty = template(vec![("l", Value::List(vec![])), ("h", "h1-3".into())]);
         let empty = Generator::new(&empty).unwrap();
-        assert_eq!((empty.len(), empty.is_empty()), (0, true));
+        assert_eq!(empty.len(), 0);
         assert_eq!(Generator::new(&Entry::default()).unwrap().entries().count(), 1);
         let two = Generator::new(&template(vec![("h", "h1-2".into())])).unwrap();
         assert_eq!((two.entry(2), two.value(2, "h")), (None, None));
-        assert!(!two.is_empty() && two.entry(1).is_some() && two.has("h") && !two.has("x"));
+        assert!(two.entry(1).is_some() && two.has("h") && !two.has("x"));
     }
 }

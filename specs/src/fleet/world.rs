@@ -10,7 +10,6 @@ use crate::cmdb::Cmdb;
 use crate::configure::Configure;
 use crate::diagnostic::Diagnostic;
 use crate::lang::Spec;
-use crate::machine::Record;
 use crate::state::State;
 use crate::units::Name;
 
@@ -31,15 +30,6 @@ pub struct World {
 }
 
 impl World {
-    /// A world that knows these machines and no file yet.
-    pub fn new(records: impl IntoIterator<Item = Record>) -> World {
-        let mut world = World::default();
-        for record in records {
-            world.census.insert(&record);
-        }
-        world
-    }
-
     /// The files that belong to the profiles in `state` as it is read now, and the CMDBs that
     /// machines hold entries of: what to read next. Scripts are known once the configure files
     /// are read.

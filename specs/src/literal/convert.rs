@@ -3,7 +3,7 @@
 //! Only what the syntaxes write differently is written anew: texts, keys, truth values, numbers
 //! and comment signs. Blanks, line ends, commas and brackets stay as they are.
 
-use super::{Document, Kind, Node, Style, Syntax, escape, lexer};
+use super::{Document, Kind, Node, Style, Syntax, escape, print};
 use crate::diagnostic::Span;
 
 impl Document {
@@ -40,10 +40,7 @@ impl Document {
             at = span.end;
         }
         ron.push_str(&unjoined(&self.text[at..]));
-        if lexer::detect(&ron) != Syntax::Ron {
-            ron.insert_str(0, "// RON\n");
-        }
-        (ron, lost)
+        (print::telling_syntax(ron, Syntax::Ron), lost)
     }
 }
 

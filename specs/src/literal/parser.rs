@@ -122,18 +122,18 @@ impl<'a> Parser<'a> {
         &self.text[span.start..span.end]
     }
 
-    /// What stands between two brackets, and where the brackets and the last comma stand.
+    /// What stands between two brackets, with these, and whether a comma stands after the last.
     fn items(
         &mut self,
         close: u8,
         depth: usize,
         each: &mut dyn FnMut(Node),
-    ) -> Result<(Span, Option<usize>), Diagnostic> {
+    ) -> Result<(Span, bool), Diagnostic> {
         let (_, open) = self.take()?;
         let mut first = true;
-        let mut trailing_comma = None;
+        let mut trailing_comma = false;
         while !self.at(close) {
-            if !first && trailing_comma.is_none() {
+            if !first && !trailing_comma {
                 return Err(self.missing_comma(close, open));
             }
             first = false;
@@ -149,15 +149,15 @@ impl<'a> Parser<'a> {
         let mut items = Vec::new();
         let (span, trailing_comma) = self.items(close, depth, &mut |item| items.push(item))?;
         if close == b']' {
-            return Ok(Node { kind: Kind::List(items), span, outer: span, trailing_comma });
+            return Ok(Node { kind: Kind::List(items), span, outer: span });
         }
-        if self.syntax == Syntax::Python && items.len() == 1 && trailing_comma.is_none() {
+        if self.syntax == Syntax::Python && items.len() == 1 && !trailing_comma {
             return Ok(items
                 .pop()
                 .map(|item| Node { outer: span, ..item })
                 .unwrap_or_else(|| scalar(Value::None, span)));
         }
-        Ok(Node { kind: Kind::Tuple(items), span, outer: span, trailing_comma })
+        Ok(Node { kind: Kind::Tuple(items), span, outer: span })
     }
 
     fn dict(&mut self, depth: usize) -> Result<Node, Diagnostic> {
@@ -165,9 +165,9 @@ impl<'a> Parser<'a> {
         let mut entries: Vec<Entry> = Vec::new();
         // Mappings are small: a walk over the keys costs less than a set, but not always.
         let mut keys = BTreeSet::new();
-        let mut trailing_comma = None;
+        let mut trailing_comma = false;
         while !self.at(b'}') {
-            if !entries.is_empty() && trailing_comma.is_none() {
+            if !entries.is_empty() && !trailing_comma {
                 return Err(self.missing_comma(b'}', open));
             }
             let key = self.node(depth + 1)?;
@@ -200,14 +200,16 @@ impl<'a> Parser<'a> {
         }
         let (_, end) = self.take()?;
         let span = open.to(end);
-        Ok(Node { kind: Kind::Dict(entries), span, outer: span, trailing_comma })
+        Ok(Node { kind: Kind::Dict(entries), span, outer: span })
     }
 
-    fn comma(&mut self) -> Result<Option<usize>, Diagnostic> {
-        if !self.at(b',') {
-            return Ok(None);
+    /// Whether a comma came next, which is taken.
+    fn comma(&mut self) -> Result<bool, Diagnostic> {
+        let there = self.at(b',');
+        if there {
+            self.take()?;
         }
-        Ok(Some(self.take()?.1.start))
+        Ok(there)
     }
 
     /// Two items without a comma between them, or the end of the file.
@@ -308,7 +310,7 @@ impl<'a> Parser<'a> {
             }
             (_, kind) => kind,
         };
-        Ok(Node { kind, span, outer: span, trailing_comma: None })
+        Ok(Node { kind, span, outer: span })
     }
 
     /// One text; in Python, neighbours are joined.
@@ -389,5 +391,5 @@ impl<'a> Parser<'a> {
 }
 
 fn scalar(value: Value, span: Span) -> Node {
-    Node { kind: Kind::Scalar(value), span, outer: span, trailing_comma: None }
+    Node { kind: Kind::Scalar(value), span, outer: span }
 }

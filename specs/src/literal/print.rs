@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Syntax, escape};
+use super::{Syntax, escape, lexer};
 use crate::value::Value;
 
 /// A literal without a place: what is written into a file.
@@ -63,7 +63,7 @@ impl Literal {
     /// A whole file: a list has one item a line. If nothing else in it tells the syntax, a
     /// first line does.
     pub fn to_file(&self, style: Style) -> String {
-        let mut text = match self {
+        let text = match self {
             Literal::List(items) if !items.is_empty() => {
                 let mut text = "[\n".to_owned();
                 for item in items {
@@ -75,17 +75,10 @@ impl Literal {
             }
             other => other.to_text(style) + "\n",
         };
-        if super::lexer::detect(&text) != style.syntax {
-            let comment = match style.syntax {
-                Syntax::Python => "# -*- python -*-\n",
-                Syntax::Ron => "// RON\n",
-            };
-            text.insert_str(0, comment);
-        }
-        text
+        telling_syntax(text, style.syntax)
     }
 
-    fn write(&self, style: Style, text: &mut String) {
+    pub(super) fn write(&self, style: Style, text: &mut String) {
         match self {
             Literal::Value(value) => write_value(value, style, text),
             Literal::List(items) => {
@@ -118,6 +111,20 @@ impl Literal {
             }
         }
     }
+}
+
+/// The text with a first line that tells its syntax, if nothing else in it does.
+pub(super) fn telling_syntax(mut text: String, syntax: Syntax) -> String {
+    if lexer::detect(&text) != syntax {
+        let line = match syntax {
+            Syntax::Python => "# -*- python -*-\n",
+            Syntax::Ron => "// RON\n",
+        };
+        // The mark of the byte order comes first or is none.
+        let start = if text.starts_with('\u{feff}') { 3 } else { 0 };
+        text.insert_str(start, line);
+    }
+    text
 }
 
 fn separated<T>(items: &[T], text: &mut String, mut write: impl FnMut(&T, &mut String)) {

@@ -1,4 +1,4 @@
-//! Both syntaxes read, edited and printed.
+//! Both syntaxes read and printed.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 fn read(text: &str, syntax: Syntax, expected: Literal) {
     let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((document.root().literal(), document.syntax()), (expected, syntax));
-    assert_eq!(document.edit().finish(), text, "no change changes nothing");
+    assert_eq!(document.replaced([]), text, "no change changes nothing");
 }
 
 fn text(text: &str) -> Literal {

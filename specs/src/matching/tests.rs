@@ -6,7 +6,7 @@ use super::*;
 fn check(spec: &str, facts: &str, expected: Option<&str>) {
     let spec = Spec::parse("f.specs", spec).unwrap_or_else(|error| panic!("{error}"));
     let facts = Facts::parse("f.hw", facts.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let found = find(&spec, &facts).map(|found| {
+    let found = Matcher::new(&facts).find(&spec).map(|found| {
         let all: Vec<String> =
             found.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         all.join(" ")
@@ -44,7 +44,7 @@ fn values_compare_as_text_and_keep_their_type() {
     let facts = Facts::parse("f", facts.as_bytes()).unwrap();
     let spec =
         Spec::parse("f", "[('cpu', '$$x', 'number', '$n'), ('a', '$y', 'n', '$z')]").unwrap();
-    let found = find(&spec, &facts).unwrap();
+    let found = Matcher::new(&facts).find(&spec).unwrap();
     assert_eq!(found.variables["n"], Value::Integer(8));
     assert_eq!(found.variables["z"], Value::None);
     assert_eq!(found.cmdb_variables, Variables::from([("x".to_owned(), Value::from("logical"))]));

@@ -117,11 +117,6 @@ impl Change {
 }
 
 impl UpgradePlan {
-    /// Whether there is nothing to do but to note the version.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// What must be fetched: one path for each content, however often the tree holds it.
     pub fn fetch(&self) -> BTreeMap<TreePath, u64> {
         let mut seen = BTreeSet::new();

@@ -200,6 +200,7 @@ fn one_bound_entry_is_the_only_difference_in_its_file() {
             "// rack 7\n[\n  {\"ip\": \"1\"}, /* x */\n\t{\"ip\": \"é\", \"l\": [1, 2]},\n]\n",
         ),
         ("one-line.cmdb", "[{'ip': '1'}, {'ip': '2'}]"),
+        ("parentheses.cmdb", "([{'ip': '1'}, {'ip': '2'}])"),
     ];
     for (path, text) in CMDBS.into_iter().chain(more) {
         let cmdb = Cmdb::parse(path, text, &no_keys()).unwrap();
@@ -269,5 +270,5 @@ fn a_template_of_65536_entries_is_a_list_of_as_many() {
     assert_eq!(last.get("ip"), Some(&Value::from("10.7.255.255")));
     assert_eq!(last.get("h"), Some(&Value::from("n65535")));
     let template = Entry::default();
-    assert_eq!(Generator::new(&template).unwrap().len(), 1);
+    assert_eq!(Generator::new(&template).unwrap().entries().count(), 1);
 }

@@ -67,7 +67,7 @@ pub(crate) fn file(text: &str) -> File {
 impl Hall {
     /// A hall with these files, by file name.
     pub(crate) fn new(files: &[(&str, &str)]) -> Hall {
-        let mut hall = Hall { world: World::new([]), now: 1_000_000, journal: vec![], fresh: 0 };
+        let mut hall = Hall { world: World::default(), now: 1_000_000, journal: vec![], fresh: 0 };
         for (name, text) in files {
             hall.edit(name, text);
         }

@@ -277,7 +277,8 @@ impl Walk {
     /// The server starts again from the files and the records.
     fn restart(&mut self) {
         let old = &self.hall.world;
-        let mut world = World::new(old.census.records());
+        let mut world = World::default();
+        old.census.records().for_each(|record| world.census.insert(&record));
         for name in ["state", "vm.specs", "vm.cmdb", "vm.configure"] {
             let text = match name {
                 "vm.specs" => SPECS.to_owned(),

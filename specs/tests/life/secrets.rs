@@ -1,10 +1,10 @@
 //! Secrets stay home.
 
 use specs::fleet::Change;
-use specs::secret::{REDACTED, is_secret_key, redacted_record, redacted_text};
+use specs::secret::{REDACTED, is_secret_key};
 use specs::value::Value;
 
-use crate::hall::{CONFIGURE_BY_MAC, Hall, mac, machine, name};
+use crate::hall::{CONFIGURE_BY_MAC, Hall, mac, machine};
 
 #[test]
 fn keys_named_like_secrets_are() {
@@ -14,15 +14,6 @@ fn keys_named_like_secrets_are() {
     for key in ["ip", "hostname", "mac", "serial"] {
         assert!(!is_secret_key(key), "{key}");
     }
-}
-
-#[test]
-fn texts_lose_every_secret_and_nothing_else() {
-    let secrets = ["abcd".to_owned(), "abcdef".to_owned(), "a".to_owned(), "é→ü!".to_owned()];
-    assert_eq!(
-        redacted_text("x abcdef abcd a é→ü!", &secrets),
-        format!("x {REDACTED} {REDACTED} a {REDACTED}")
-    );
 }
 
 #[test]
@@ -42,33 +33,16 @@ fn plans_name_their_secrets_and_records_and_facts_hold_none() {
         _ => None,
     });
     assert_eq!(stored.as_deref(), Some(REDACTED));
-    let shown = format!("{:?}", redacted_record(&hall.record("host03")));
-    assert!(!shown.contains("hunter22") && !shown.contains("s3cret!"), "{shown}");
-    let holding = redacted_record(&hall.record("host03")).assignment.unwrap().entry.unwrap();
-    for entry in [holding.before, holding.after] {
-        assert_eq!(entry.get("hostname"), Some(&Value::from("host03")));
-        assert_eq!(entry.get("key"), Some(&Value::from(REDACTED)));
-    }
     assert!(hall.text("vm.cmdb").contains("'key': secret('s3cret!')"));
 }
 
 #[test]
-fn lists_hold_secrets_and_so_does_what_an_operator_said() {
+fn lists_hold_secrets() {
     let mut hall = Hall::of_vms("[('vm', 4)]");
     hall.edit("vm.cmdb", "[{'hostname': 'host03', 'tokens': ['one11', '', None, ['two22', 3]]}]");
     let facts = machine(&mac(1), "A1");
     let (plan, _) = hall.plan(&facts);
     assert_eq!(plan.secrets, ["3", "one11", "two22"]);
-    let mut hall = Hall::of_vms("[('vm', 4)]");
-    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(400)')]");
-    hall.refusal(&facts);
-    let id = hall.id(&mac(1));
-    let said = [("disk", "vda"), ("ipmi-pass", "hunter22")];
-    let said = said.map(|(name, value)| (name.to_owned(), Value::from(value)));
-    hall.operate(|world, now| world.assign(&id, &name("vm"), said.into(), now));
-    let shown = redacted_record(&hall.record(&mac(1))).pin.unwrap().variables;
-    assert_eq!(shown["ipmi-pass"], Value::from(REDACTED));
-    assert_eq!(shown["disk"], Value::from("vda"));
 }
 
 /// A variable that is bound to a secret is one, whatever its name: in the plan's list, in the
@@ -92,8 +66,6 @@ fn a_plain_name_does_not_give_a_secret_away() {
         let variables = hall.record(&mac(1)).assignment.unwrap().variables;
         assert_eq!([&variables["pw"], &variables["n"]], [&Value::from(REDACTED); 2]);
         assert_eq!(variables["disk"], Value::from("vda"));
-        let shown = format!("{:?}", redacted_record(&hall.record(&mac(1))));
-        assert!(!shown.contains("hunter22") && !shown.contains("1234"), "{shown}");
         if cmdb != "[]" {
             let written = hall.text("vm.cmdb");
             assert!(written.contains("'pw': secret('hunter22')"), "{written}");

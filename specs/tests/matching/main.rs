@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use specs::facts::{Fact, Facts};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{Match, Matcher, NoMatch, find};
+use specs::matching::{Match, Matcher, NoMatch};
 use specs::value::Value;
 
 type Columns = [String; 4];
@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn the_answer_is_the_one_of_brute_force((lines, rows) in small_instance()) {
         let (spec, facts) = (spec(&lines), facts(&rows));
-        let found = find(&spec, &facts);
+        let found = Matcher::new(&facts).find(&spec);
         prop_assert_ne!(&found, &Err(NoMatch::BudgetExhausted));
         prop_assert_eq!(found.ok().map(|found| found.lines), by_brute_force(&spec, &facts));
     }
@@ -81,9 +81,9 @@ proptest! {
         let (mut other_lines, mut other_rows) = (lines.clone(), rows.clone());
         other_rows.rotate_left(seed % rows.len());
         if !lines.is_empty() { other_lines.rotate_left(seed % lines.len()); }
-        let one = find(&spec(&lines), &facts(&rows)).is_ok();
-        prop_assert_eq!(one, find(&spec(&lines), &facts(&other_rows)).is_ok());
-        prop_assert_eq!(one, find(&spec(&other_lines), &facts(&rows)).is_ok());
+        let one = Matcher::new(&facts(&rows)).find(&spec(&lines)).is_ok();
+        prop_assert_eq!(one, Matcher::new(&facts(&other_rows)).find(&spec(&lines)).is_ok());
+        prop_assert_eq!(one, Matcher::new(&facts(&rows)).find(&spec(&other_lines)).is_ok());
     }
 }
 

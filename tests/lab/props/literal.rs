@@ -1,20 +1,20 @@
-//! Literal files of both syntaxes: printed, converted, edited.
+//! Literal files of both syntaxes: printed, converted, changed in place.
 
 use std::collections::BTreeSet;
 
 use specs::cmdb::{Cmdb, Entry};
-use specs::diagnostic::Code;
-use specs::literal::{Document, Editor, Kind, Literal, Node, Style, Syntax};
+use specs::diagnostic::{Code, Span};
+use specs::literal::{Document, Kind, Literal, Node, Style};
 use specs::value::Value;
 
-/// A document is edited back to its text, and printed and read again in every style.
+/// A document whose leaves are replaced keeps the rest, and it is printed and read again in every style.
 pub fn literal(bytes: &[u8]) {
     let document = match Document::parse_bytes("f", bytes) {
         Ok(document) => document,
         Err(finding) => return assert!(finding.line > 0 && !finding.to_string().is_empty()),
     };
-    assert_eq!(document.edit().finish(), document.text());
-    edited(&document);
+    assert_eq!(document.replaced([]), document.text());
+    replaced(&document);
     item_by_item(&document);
     let literal = document.root().literal();
     for style in [Style::RON, Style::PYTHON] {
@@ -31,59 +31,52 @@ pub fn literal(bytes: &[u8]) {
     assert_eq!(read, Ok(Some(value)), "{printed}");
 }
 
-/// A key and an item that come, and keys that go, leave every comment outside of them.
-fn edited(document: &Document) {
-    const KEY: &str = "a key of nobody's";
-    fn mapping(document: &Document) -> Option<&Node> {
-        let root = document.root();
-        let mut nodes = std::iter::once(root).chain(root.items().unwrap_or_default());
-        nodes.find(|node| node.entries().is_some() && node.get(KEY).is_none())
-    }
-    let after = |change: &dyn Fn(&mut Editor)| {
-        let mut editor = document.edit();
-        change(&mut editor);
-        let text = editor.finish();
-        match Document::parse("f", &text) {
-            Ok(after) => after,
-            Err(finding) => panic!("{finding}\n{text}"),
+/// Leaves that are replaced leave every comment outside of them, and all that is no leaf.
+fn replaced(document: &Document) {
+    fn leaves<'a>(node: &'a Node, found: &mut Vec<&'a Node>) {
+        match &node.kind {
+            Kind::Scalar(_) | Kind::Secret(_) => found.push(node),
+            Kind::List(items) | Kind::Tuple(items) => {
+                items.iter().for_each(|item| leaves(item, found));
+            }
+            Kind::Dict(entries) => entries.iter().for_each(|entry| leaves(&entry.value, found)),
+            Kind::Generate(argument) => leaves(argument, found),
         }
-    };
-    let comments = |document: &Document| -> Vec<String> {
-        let texts = document.comments().iter().map(|it| &document.text()[it.start..it.end]);
-        texts.map(str::to_owned).collect()
-    };
-    if let Some(items) = document.root().items() {
-        let longer = after(&|editor| editor.push(document.root(), &Literal::from(1)));
-        assert_eq!(longer.root().items().map(<[_]>::len), Some(items.len() + 1));
-        assert_eq!(comments(&longer), comments(document));
     }
-    let Some(before) = mapping(document) else { return };
-    let changed = after(&|editor| editor.set(before, &[(KEY, Literal::from(1))], &[]));
-    assert_eq!(comments(&changed), comments(document), "{}", changed.text());
-    let root = changed.root();
-    let mut nodes = std::iter::once(root).chain(root.items().unwrap_or_default());
-    let Some(longer) = nodes.find(|node| node.get(KEY).is_some()) else { panic!("{changed:?}") };
-    assert_eq!(longer.get(KEY).and_then(Node::value), Some(Value::Integer(1)));
-    let mut editor = changed.edit();
-    editor.set(longer, &[], &[KEY]);
-    let back = editor.finish();
-    let read = Document::parse("f", &back).map(|back| back.root().literal());
-    assert_eq!(read, Ok(document.root().literal()), "{back}");
-    let key = before.entries().and_then(|entries| entries.first()).map(|entry| &entry.key);
-    if let Some(key) = key {
-        let other = Literal::from("another's");
-        let replaced = after(&|editor| editor.set(before, &[(key, other.clone())], &[]));
-        let node = mapping(&replaced).and_then(|mapping| mapping.get(key));
-        assert_eq!(node.map(Node::literal), Some(other), "{}", replaced.text());
+    fn with(new: &Literal, literal: Literal) -> Literal {
+        let all = |items: Vec<Literal>| items.into_iter().map(|item| with(new, item)).collect();
+        match literal {
+            Literal::Value(_) | Literal::Secret(_) => new.clone(),
+            Literal::List(items) => Literal::List(all(items)),
+            Literal::Tuple(items) => Literal::Tuple(all(items)),
+            Literal::Dict(entries) => {
+                let entries = entries.into_iter().map(|(key, value)| (key, with(new, value)));
+                Literal::Dict(entries.collect())
+            }
+            Literal::Generate(argument) => Literal::Generate(Box::new(with(new, *argument))),
+        }
     }
-    // A file of the original without any text of its own style may be read as RON afterwards.
-    let keys: Vec<&str> =
-        before.entries().unwrap_or_default().iter().map(|entry| entry.key.as_str()).collect();
-    if document.syntax() == Syntax::Ron && !keys.is_empty() {
-        let empty = after(&|editor| editor.set(before, &[], &keys));
-        assert_eq!(mapping(&empty).and_then(Node::entries).map(<[_]>::len), Some(0));
-        let swapped = after(&|editor| editor.set(before, &[(KEY, Literal::from(1))], &keys[..1]));
-        assert_eq!(swapped.text().matches(KEY).count(), 1 + document.text().matches(KEY).count());
+    let mut all = Vec::new();
+    leaves(document.root(), &mut all);
+    let gone = |place: &Span| {
+        let after = all.partition_point(|leaf| leaf.span.end <= place.start);
+        all.get(after).is_some_and(|leaf| leaf.span.start < place.start)
+    };
+    let text =
+        |document: &Document, place: &Span| document.text()[place.start..place.end].to_owned();
+    let kept = document.comments().iter().filter(|place| !gone(place));
+    let kept: Vec<String> = kept.map(|place| text(document, place)).collect();
+    for new in [Literal::from(7), Literal::from("another's \"one\"")] {
+        let after = document.replaced(all.iter().map(|leaf| (*leaf, new.clone())));
+        let read = match Document::parse("f", &after) {
+            Ok(read) => read,
+            Err(finding) => panic!("{finding}\n{after}"),
+        };
+        assert_eq!(read.root().literal(), with(&new, document.root().literal()), "{after}");
+        assert_eq!(read.syntax(), document.syntax(), "{after}");
+        let left: Vec<String> = read.comments().iter().map(|place| text(&read, place)).collect();
+        // The first line may have come to tell the syntax.
+        assert!(left.ends_with(&kept) && left.len() <= kept.len() + 1, "{after}");
     }
 }
 

@@ -8,7 +8,7 @@ use specs::explain::{Mend, explain, mend};
 use specs::facts::{Fact, Facts};
 use specs::lang::Spec;
 use specs::literal::{Literal, Style};
-use specs::matching::{NoMatch, Prepared, find};
+use specs::matching::{Matcher, NoMatch, Prepared};
 
 const COLUMNS: [&str; 20] = [
     "a",
@@ -60,7 +60,7 @@ pub fn matcher(bytes: &[u8]) {
         }
     };
     let spec = spec_of(&lines);
-    let found = find(&spec, &facts);
+    let found = Matcher::new(&facts).find(&spec);
     assert_ne!(found, Err(NoMatch::BudgetExhausted));
     let fits = found.is_ok();
     let found = found.ok().map(|found| found.lines);
@@ -73,8 +73,8 @@ pub fn matcher(bytes: &[u8]) {
     };
     assert_eq!((why.is_none(), mend.is_none()), (fits, fits));
     if let Some(why) = why {
-        assert!(find(&spec_of(&lines[..why.line]), &facts).is_ok(), "{why:?}");
-        assert!(find(&spec_of(&lines[..=why.line]), &facts).is_err(), "{why:?}");
+        assert!(Matcher::new(&facts).find(&spec_of(&lines[..why.line])).is_ok(), "{why:?}");
+        assert!(Matcher::new(&facts).find(&spec_of(&lines[..=why.line])).is_err(), "{why:?}");
         readable(&why.sentence(&matcher, &spec));
         readable(&why.in_short(&matcher));
     }
@@ -83,16 +83,16 @@ pub fn matcher(bytes: &[u8]) {
         None => {}
         Some(Mend::Line { line: at, with, or_fact, .. }) => {
             lines[at] = Literal::Tuple(with.into_iter().map(Literal::Value).collect());
-            assert!(find(&spec_of(&lines), &facts).is_ok(), "{lines:?} {facts:?}");
+            assert!(Matcher::new(&facts).find(&spec_of(&lines)).is_ok(), "{lines:?} {facts:?}");
             if let Some(change) = or_fact {
                 let mut facts = facts;
                 facts.0[change.fact] = change.with;
-                assert!(find(&spec, &facts).is_ok(), "{spec:?} {facts:?}");
+                assert!(Matcher::new(&facts).find(&spec).is_ok(), "{spec:?} {facts:?}");
             }
         }
         Some(Mend::Missing { lines: missing, .. }) => {
             missing.iter().rev().for_each(|line| drop(lines.remove(*line)));
-            assert!(find(&spec_of(&lines), &facts).is_ok(), "{lines:?} {facts:?}");
+            assert!(Matcher::new(&facts).find(&spec_of(&lines)).is_ok(), "{lines:?} {facts:?}");
         }
     }
 }

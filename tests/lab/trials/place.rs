@@ -234,7 +234,10 @@ pub fn standings(store: &Store) -> Result<Standings> {
             left: count(world.state.good())?,
             machines: machines?.into_iter().collect(),
         };
-        ensure!(standings.machines.len() == world.census.len(), "two records are the same");
+        ensure!(
+            standings.machines.len() == world.census.records().count(),
+            "two records are the same"
+        );
         let cmdb = world.cmdb(&profile()).context("no CMDB")?;
         check_used(&standings, cmdb)?;
         check_holders(world)?;
