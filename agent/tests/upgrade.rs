@@ -104,6 +104,30 @@ fn an_upgrade_and_its_rollback_leave_nothing_but_their_version() {
     assert_eq!(what, ["upgraded", "rolled back"]);
 }
 
+/// What was kept aside the first time stays as it was, and what the second time replaces is kept
+/// as well.
+#[test]
+fn an_upgrade_after_a_rollback_is_another_one() {
+    if !ready() {
+        return;
+    }
+    let mut site = Site::new(first, second);
+    let host = site.host();
+    for edit in ["first\n", "second\n"] {
+        host.write("etc/tool.conf", edit);
+        let outcome = site.upgrade().unwrap();
+        let kept = outcome.kept_in.unwrap();
+        assert_eq!(fs::read_to_string(kept.join("etc/tool.conf")).unwrap(), edit);
+        site.rollback().unwrap();
+    }
+    assert_eq!(host.read("var/lib/edeploy/kept/1-1.0/etc/tool.conf"), "first\n");
+    let root = agent::world::Root::new(&host.0);
+    let happened = agent::host::history(&root).unwrap();
+    let told: Vec<_> = happened.iter().map(|it| (it.number, it.what.as_str())).collect();
+    let expected = [(1, "upgraded"), (1, "rolled back"), (2, "upgraded"), (2, "rolled back")];
+    assert_eq!(told, expected);
+}
+
 #[test]
 fn only_what_changes_is_fetched() {
     if !ready() {

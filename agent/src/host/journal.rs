@@ -145,9 +145,11 @@ impl Journal {
         failpoint.pass()
     }
 
-    /// Whether it was interrupted and taken up again.
-    pub(super) fn was_resumed(&self) -> bool {
-        self.records.contains(&Record::Resumed)
+    /// Whether it was interrupted and taken up again; for a way `back`, since that began.
+    pub(super) fn was_resumed(&self, back: bool) -> bool {
+        let turned = |record: &&Record| back && matches!(record, Record::Returning(_));
+        let mut records = self.records.iter().rev().take_while(|record| !turned(record));
+        records.any(|record| *record == Record::Resumed)
     }
 
     /// Whether `post` asked for a reboot.

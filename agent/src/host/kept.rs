@@ -19,6 +19,17 @@ pub(super) fn folder(root: &Path, number: u32, version: &str) -> PathBuf {
     root.join(KEPT).join(format!("{number}-{version}"))
 }
 
+/// The numbers of the upgrades that kept anything.
+pub(super) fn numbers(root: &Path) -> Result<Vec<u32>, UpgradeError> {
+    let folder = root.join(KEPT);
+    let items = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        items => items.tried("read the folder", &folder)?,
+    };
+    let number = |name: &str| name.split_once('-')?.0.parse().ok();
+    Ok(items.filter_map(|item| number(item.ok()?.file_name().to_str()?)).collect())
+}
+
 /// Keeps what is at these paths, folders with all they hold, and tells of which anything was
 /// kept. What is not there is left out, what was kept already stays, and so does a file that is
 /// the very same one at its place in what comes back, which `returning` tells.

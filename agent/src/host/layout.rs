@@ -16,7 +16,9 @@ use specs::units::Name;
 use specs::upgrade::{TreePath, Unit};
 
 use super::error::{Tried, UpgradeError};
+use super::{history, kept};
 use crate::tree::join;
+use crate::world::Root;
 
 /// The folder at the top of each file system.
 pub(super) const AREA: &str = ".edeploy";
@@ -68,10 +70,15 @@ impl Area {
         Ok(numbers.into_iter().map(|number| Area { root: root.to_owned(), number }).collect())
     }
 
-    /// Makes the next one.
-    pub(super) fn create(root: &Path) -> Result<Area, UpgradeError> {
-        let last = Area::all(root)?.last().map_or(0, |area| area.number);
-        let area = Area { root: root.to_owned(), number: last + 1 };
+    /// Makes the next one. Its number was never used: local edits are kept under it, and the
+    /// history counts by it, long after the area itself has gone.
+    pub(super) fn create(root: &Root) -> Result<Area, UpgradeError> {
+        let past = history::history(root).tried("read the history of", root.folder())?;
+        let root = root.folder();
+        let last = Area::all(root)?.into_iter().map(|area| area.number);
+        let last = last.chain(past.into_iter().map(|happening| happening.number));
+        let last = last.chain(kept::numbers(root)?).max().unwrap_or_default();
+        let area = Area { root: root.to_owned(), number: last.saturating_add(1) };
         for folder in [area.folder(), fetched(root), area.file("built")] {
             // Copies of files that only root may read lie in there.
             fs::DirBuilder::new()

@@ -115,7 +115,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             from,
             to,
             reason,
-            resumed: journal.was_resumed(),
+            resumed: journal.was_resumed(backwards),
             kept_aside: if what == "upgraded" { prepared.kept_aside.clone() } else { Vec::new() },
         };
         history::add(&self.root, &happening).tried("write the history of", self.root.folder())

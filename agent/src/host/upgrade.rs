@@ -53,7 +53,7 @@ impl<R: Runner, P: Progress> Host<'_, R, P> {
             let (kept_aside, kept_in) = (Vec::new(), None);
             return Ok(Outcome { version, from, changed: 0, reboot, kept_aside, kept_in });
         }
-        let area = Area::create(self.root.folder())?;
+        let area = Area::create(&self.root)?;
         match self.upgrade_in(lock, to, &area) {
             Err(error @ UpgradeError::Stopped(_)) => Err(error),
             // Not ready yet: nothing of the host has changed, but for what `pre` stopped.
