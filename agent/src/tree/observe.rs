@@ -141,11 +141,10 @@ fn algorithm(manifests: &[&Manifest], path: &TreePath, size: u64) -> Option<Algo
     of_size.filter_map(Algorithm::of).next_back()
 }
 
-/// Whether nobody has touched a file since a moment. What was written at about the time that it
+/// Whether nobody has touched a file since a moment. What was written in the very second that it
 /// bears was written here, and not copied: its time says nothing about its content.
 fn is_untouched(found: &Found, file: &FileEntry, moment: i64) -> bool {
-    const CLOCKS_TICK: i64 = 2;
-    found.changed < moment && file.mtime + CLOCKS_TICK < found.changed
+    found.changed < moment && file.mtime < found.changed
 }
 
 /// Takes files whose size and time are those of the manifest to be as there, if `is_sure` is of
