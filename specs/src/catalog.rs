@@ -118,3 +118,24 @@ pub(crate) fn cmdb_keys(spec: &Spec, variables: &Variables) -> Variables {
 pub(crate) fn text_of<'a>(file: &File, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
     literal::text_of(&file.to_string(), bytes).map_err(|finding| vec![finding])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the index of a CMDB is made of: with other keys each entry would be looked at.
+    #[test]
+    fn entries_are_looked_up_by_the_variables_that_say_so_or_by_all() {
+        for (columns, expected) in [
+            (["a", "b", "c"], &[][..]),
+            (["$disk", "size", "$size=gt(4)"], &["disk", "size"]),
+            (["$disk", "size", "$$size"], &["size"]),
+            (["$$disk", "$$key", "$size"], &["disk", "key"]),
+        ] {
+            let [name, key, value] = columns;
+            let text = format!("[('disk', '{name}', '{key}', '{value}')]");
+            let spec = Spec::parse("vm.specs", &text).unwrap();
+            assert!(lookup_keys(&spec).iter().eq(expected), "{text}");
+        }
+    }
+}

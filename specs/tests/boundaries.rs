@@ -11,7 +11,7 @@ use specs::lang::{MAX_LINES, Spec};
 use specs::matching::Matcher;
 use specs::metadata::propose;
 use specs::units::Bytes;
-use specs::upgrade::{DriftKind, Inputs, Kernel, Manifest, Pattern, Refusal, Rules, plan, verify};
+use specs::upgrade::{Inputs, Kernel, Manifest, Pattern, Refusal, Rules, plan, verify};
 use specs::value::{Value, Variables};
 
 fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -313,16 +313,9 @@ fn drift_is_told_only_of_what_the_rules_synchronise() {
     let retained = ["srv/kept".parse().unwrap()];
     let drifts: Vec<String> = verify(&listed, &disk.entries, &rules, &retained)
         .iter()
-        .map(|drift| {
-            let mark = match drift.kind {
-                DriftKind::Missing => '-',
-                DriftKind::Changed(_) => '~',
-                DriftKind::Unlisted => '+',
-            };
-            format!("{mark}{}", drift.path)
-        })
+        .map(|drift| format!("{} {}", drift.path, drift.kind))
         .collect();
-    assert_eq!(drifts, ["~etc/a", "-etc/b", "+etc/own"]);
+    assert_eq!(drifts, ["etc/a changed: content", "etc/b missing", "etc/own unlisted"]);
 }
 
 /// A unit says what is measured: bits a second are no bytes.

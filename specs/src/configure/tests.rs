@@ -88,7 +88,7 @@ fn findings_have_a_place_and_say_how_to_mend_them() {
             "5:15 the template cannot be read: unexpected end of input, expected end of variable block",
         ),
         (with("    hostname: \"{{ hostname }}\",\n", ""), "24:1 the field `hostname` is missing"),
-        (with("\"rest\"", "5"), "8:35 expected string"),
+        (with("\"rest\"", "5"), "8:35 expected string (a text stands in double quotes)"),
     ] {
         let found = findings(&text);
         assert_eq!(found.len(), 1, "{found:?}");

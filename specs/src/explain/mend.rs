@@ -288,8 +288,9 @@ fn choices(count: usize) -> Vec<[bool; 4]> {
         .filter(|bits| bits.count_ones() as usize == count)
         .map(|bits| [8, 4, 2, 1].map(|bit| bits & bit != 0))
         .collect();
-    // `true` at the end comes first.
-    choices.sort_by_key(|choice| [!choice[3], !choice[1], !choice[2], !choice[0]]);
+    // `true` at the end comes first. Which of the last three are chosen, and how many, says
+    // whether the first one is.
+    choices.sort_by_key(|choice| [!choice[3], !choice[1], !choice[2]]);
     choices
 }
 

@@ -90,6 +90,28 @@ fn functions_say_what_their_names_say() {
 }
 
 #[test]
+fn why_a_function_does_not_apply_is_told() {
+    let bytes = Unit::of_fact("memory", "total", "size");
+    for (column, text, unit, expected) in [
+        ("gt(4GB)", "5", bytes, None),
+        ("gt(4GB)", "5", None, Some("`5` is not known to be in GB or the like")),
+        ("range(4GB, 5GB)", "5", None, Some("`5` is not known to be in GB or the like")),
+        ("gt(4GB)", "N/A", bytes, Some("`N/A` is not a number")),
+        ("gt(4)", "N/A", None, Some("`N/A` is not a number")),
+        ("not(network(10.0.0.0/8))", "none", None, Some("`none` is not an address")),
+        ("and(in(a, b), gt(4))", "a", None, Some("`a` is not a number")),
+        ("in(a)", "b", None, None),
+    ] {
+        let spec = spec(column).unwrap_or_else(|error| panic!("{error}"));
+        let Some(Test::Function(function)) = &spec.lines[0].columns[3].test else {
+            panic!("{column} is a function")
+        };
+        let why = function.why_not_applicable(text, unit);
+        assert_eq!(why.as_deref(), expected, "{column} of {text}");
+    }
+}
+
+#[test]
 fn whatever_is_not_a_known_function_is_text() {
     for text in [
         "ProLiant DL360p Gen8 (654081-B21)",

@@ -176,6 +176,7 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("[\"\\q\"]", (1, 3), "not an escape");
     refused("// a\n['b']", (2, 2), "double quotes");
     refused("// a\n[True]", (2, 2), "`true`");
+    refused("// a\n[r]", (2, 2), "`r` is not a literal");
     refused("# a\n[true]", (2, 2), "`True`");
     refused("# a\n// b\n[]", (2, 1), "comments begin with `#`");
     refused("[012]", (1, 2), "begins with 0");
@@ -226,6 +227,8 @@ fn characters_may_be_written_as_numbers() {
         ("'\\x41\\u0042\\U0001f600\\103\\0'", "AB😀C\0"),
         ("'\\1018\\18'", "A8\u{1}8"),
         ("'\\a\\b\\f\\n\\r\\t\\v\\q\\\n\\\\\\''", "\x07\x08\x0c\n\r\t\x0b\\q\\'"),
+        // Python knows no escape of a lone carriage return, nor of a letter beyond ASCII.
+        ("'a\\\rb\\éc'", "a\\\rb\\éc"),
         ("\"\\n\\r\\t\\0\\'\\\"\\\\\"", "\n\r\t\0'\"\\"),
     ] {
         let document = Document::parse("f", text).unwrap_or_else(|error| panic!("{error}"));

@@ -202,6 +202,18 @@ fn a_swapped_board_that_was_installed_already_has_to_be_forgotten() {
 }
 
 #[test]
+fn a_swapped_board_without_a_serial_is_joined_by_its_uuid() {
+    let uuid = "00112233-4455-6677-8899-aabbccddeeff";
+    for shown in [uuid, "33221100-5544-7766-8899-aabbccddeeff"] {
+        let mut hall = Hall::of_vms("[('vm', '*')]");
+        install(&mut hall, &machine_with(&[&mac(1)], "", uuid));
+        let id = hall.id("host03");
+        hall.operate(|world, now| world.rebind(&id, now));
+        check_installed(&mut hall, &machine_with(&[&mac(2)], "", shown), "host03");
+    }
+}
+
+#[test]
 fn a_fleet_that_shares_serial_and_uuid_is_many_machines() {
     let cmdb = "generate({'hostname': 'vm001-040'})";
     let mut hall = Hall::of_vms("[('vm', 40)]");

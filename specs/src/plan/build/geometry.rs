@@ -223,6 +223,10 @@ mod tests {
         check(Gpt, 10 * GIB, 512, &["rest"], &[(2048, 20_967_424)]);
         check(Msdos, 10 * GIB, 512, &["rest"], &[(2048, 20_969_472)]);
         check(Gpt, 10 * GIB, 4096, &["rest"], &[(256, 2_620_928)]);
+        // As much as the table of an MBR can say.
+        check(Msdos, 2048 * GIB, 512, &["rest"], &[(2048, 4_294_965_248)]);
+        let four = [2048, 20_480, 38_912, 57_344].map(|start| (start, 18_432));
+        check(Msdos, GIB, 512, &["9MiB"; 4], &four);
         // The rest may stand in the middle.
         check(
             Gpt,
