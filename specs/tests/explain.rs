@@ -194,6 +194,17 @@ fn the_nearest_number_is_told_first() {
     }
 }
 
+/// Facts that hold in as many columns are told apart by how far they are from what failed.
+#[test]
+fn the_nearest_name_is_told_first_whatever_came_before() {
+    let spec = Spec::parse("f", "[('slot', 'gt(10)', 'size', '5')]").unwrap();
+    let fact = |name: &str| Fact("slot".into(), name.into(), "size".into(), Value::Integer(5));
+    let facts = Facts(["1", "2", "3", "9"].map(fact).into());
+    let mismatch = explain(&Matcher::new(&facts), &spec).unwrap().unwrap();
+    let told: Vec<usize> = mismatch.nearest.iter().map(|nearest| nearest.fact).collect();
+    assert_eq!(told, [3, 2, 1]);
+}
+
 #[test]
 fn sentences_stay_within_their_lines_and_show_no_control_characters() {
     let long = "x".repeat(500);

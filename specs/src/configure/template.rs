@@ -396,6 +396,7 @@ mod tests {
             Shape::Line,
             Err("possible: `disk`, `eth_mgmt`, `key`, `n`, `tag`"),
         );
+        check("{{ var[\"eth_mgmt\"] }}", Shape::Line, Err("there is no variable `eth_mgmt`"));
         check("{{ var[\"eth-mgnt\"] }}", Shape::Line, Err("there is no variable `eth_mgnt`"));
         check("{{ item }}", Shape::Line, Err("there is no variable `item`"));
         check("{{ disk", Shape::Line, Err("the template cannot be read"));

@@ -10,6 +10,7 @@ fn lines_are_broken_at_blanks_and_words_that_fit_nowhere_inside() {
         // 60 and 39 and the blank between them are 100.
         (&[60, 39, 1], "60 39|1"),
         (&[60, 40], "60|40"),
+        (&[100], "100"),
         (&[100, 1], "100|1"),
         (&[1, 100, 1], "1|100|1"),
         (&[101], "100|1"),

@@ -51,6 +51,18 @@ fn removing_the_mark_of_any_other_machine_is_undone_and_said() {
 }
 
 #[test]
+fn counts_that_the_file_does_not_hold_yet_are_true_after_a_restart() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    hall.world.set_pending_counts([(name("vm"), -1)].into());
+    assert_eq!(hall.text("state"), "[('vm', 3)]");
+    // Also while nobody can read the file.
+    hall.edit("state", "[");
+    hall.world.set_pending_counts([(name("vm"), -2)].into());
+    hall.edit("state", "[('vm', 9)]");
+    assert_eq!(hall.text("state"), "[('vm', 7)]");
+}
+
+#[test]
 fn check_says_whether_an_unmarked_entry_goes_free() {
     for (phase, expected) in [
         (Phase::Installed, "host03 keeps it and the mark comes back"),

@@ -140,6 +140,17 @@ fn disks_and_nics_that_pair_off_only_in_reverse_order() {
     }
 }
 
+/// The third line moves the first to another disk, the fourth moves the third and the second: a
+/// disk that was asked about for one line is asked about again for the next.
+#[test]
+fn lines_make_room_for_one_another_more_than_once() {
+    let disk = |names: &str| columns("disk", names, "size", "1000");
+    let lines = ["in(a, d)", "in(a, b, e)", "in(a, b)", "in(a, d)"].map(disk);
+    let rows = ["a", "b", "d", "e"].map(disk);
+    let found = planted(&lines, &rows, 200).expect("there is one assignment");
+    assert_eq!(found.lines, [0, 3, 1, 2]);
+}
+
 #[test]
 fn equal_lines_with_one_fact_too_few_are_refuted() {
     // Every disk has the size, one has no slot: no two lines are different, all are permuted.

@@ -146,6 +146,14 @@ fn what_is_excluded_is_kept_and_told() {
 }
 
 #[test]
+fn nothing_is_added_below_what_the_host_has_made_a_file() {
+    let rules = Rules::parse("/var\n", "+ /var/\n+ /var/*\n- *\n");
+    let plan = planned("var/", "var/ var/new=1", "var=mine", &rules).unwrap();
+    let kept: Vec<String> = plan.kept.iter().map(ToString::to_string).collect();
+    assert_eq!((plan.changes, kept), (BTreeMap::new(), vec!["var/new".to_owned()]));
+}
+
+#[test]
 fn what_must_not_be_is_refused_with_names() {
     let refused =
         |from, to, exclude: &str| planned(from, to, from, &Rules::parse(exclude, "")).unwrap_err();
