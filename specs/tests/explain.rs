@@ -109,6 +109,15 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
             "99")
         "#]],
     );
+    check(
+        "[('network', '$e', '$e', '10.0.0.1')]",
+        TWO_DISKS,
+        expect![[r#"
+        line 1, ("network", "$e", "$e", "10.0.0.1"): nearest is ("network", "eth0", "ipv4", "10.0.0.1"),
+        whose key is not $e = eth0
+        it would fit with line 1 ("network", "eth0", "$e", "10.0.0.1")
+    "#]],
+    );
     let spec = "[('disk', '$d', 'size', '80'), ('disk', '$d', 'serial', '$$s')]";
     let spec = Spec::parse("f", spec).unwrap();
     let facts = Facts::parse("f", TWO_DISKS.as_bytes()).unwrap();
@@ -159,6 +168,19 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
         it would fit if there were a fact for line 1
     "#]],
     );
+}
+
+/// The first of three lines is at odds with the two behind it, twice.
+#[test]
+fn the_fewest_lines_are_in_the_way_not_those_that_come_later() {
+    let spec = "[('a', '$x', 'k', '1'), ('a', '$x', 'l', '1'), ('a', '$x', 'm', '1'),
+        ('b', '$y', 'k', '1'), ('b', '$y', 'l', '1'), ('b', '$y', 'm', '1')]";
+    let facts = "[('a', '1', 'k', '1'), ('a', '2', 'l', '1'), ('a', '2', 'm', '1'),
+        ('b', '1', 'k', '1'), ('b', '2', 'l', '1'), ('b', '2', 'm', '1')]";
+    let spec = Spec::parse("f", spec).unwrap();
+    let facts = Facts::parse("f", facts.as_bytes()).unwrap();
+    let mend = mend(&Matcher::new(&facts), &spec).unwrap();
+    assert_eq!(mend, Some(Mend::Missing { count: 2, lines: vec![0, 3] }));
 }
 
 /// People change values before names, and the class last.

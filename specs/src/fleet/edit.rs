@@ -355,5 +355,12 @@ mod tests {
         ] {
             assert_eq!(differences(&file, before, after).join("; "), expected);
         }
+        // Wherever the one that stays comes among the others.
+        let entry = |number: usize| format!("{{'ip': '{number}'}}");
+        let all = format!("[{}]", (1..=6).map(entry).collect::<Vec<_>>().join(", "));
+        for kept in (1..=6).map(|number| format!("[{}]", entry(number))) {
+            assert_eq!(differences(&cmdb(), &all, &kept), ["5 entries removed"], "{kept}");
+            assert_eq!(differences(&cmdb(), &kept, &all), ["5 entries added"], "{kept}");
+        }
     }
 }

@@ -192,6 +192,20 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused(&"{'a':".repeat(100_000), (1, 322), "nested more than 64 deep");
 }
 
+#[test]
+fn a_key_that_comes_again_is_found_among_few_and_many() {
+    for keys in [1, 15, 16, 17, 18, 40] {
+        let entries = |count: usize| (0..count).map(|key| format!("'k{key}': 0, "));
+        let good: String = entries(keys).collect();
+        assert!(Document::parse("f", &format!("{{{good}}}")).is_ok(), "{good}");
+        for again in [0, keys / 2, keys - 1] {
+            let error = Document::parse("f", &format!("{{{good}'k{again}': 1}}")).unwrap_err();
+            let expected = format!("the key `k{again}` stands here for the second time");
+            assert_eq!((error.message, error.span.start), (expected, 1 + good.len()));
+        }
+    }
+}
+
 /// What is marked of the line, no more and no less.
 #[test]
 fn the_caret_marks_what_is_wrong() {
@@ -213,6 +227,7 @@ fn the_caret_marks_what_is_wrong() {
         ("[\"\\é\"]", "\\é"),
         ("['\\N{DASH}']", "\\N"),
         ("[1, ;]", ";"),
+        ("// a\n['b']", "'"),
         ("/* /* */", "/*"),
     ] {
         let Err(error) = Document::parse("f", text) else { panic!("{text} is a literal file") };

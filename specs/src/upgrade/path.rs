@@ -89,9 +89,7 @@ impl TreePath {
 
     /// Whether it lies below `folder`.
     pub fn is_below(&self, folder: &TreePath) -> bool {
-        self.0.len() > folder.0.len() + 1
-            && self.0.starts_with(&folder.0)
-            && self.0[folder.0.len()] == b'/'
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
     /// The limits of everything below it in an ordered map: from the first, to before the second.

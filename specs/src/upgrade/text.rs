@@ -357,13 +357,14 @@ mod tests {
 
     #[test]
     fn every_digit_of_a_digest_counts() {
-        for (wrong, at) in [('g', 0), ('G', 63), ('/', 31), (':', 32), ('\u{7f}', 5)] {
-            let mut digits = vec!['A'; 64];
-            let line = |digits: &[char]| {
-                format!("f 644 0 0 - a 1 2 {}\n", digits.iter().collect::<String>())
-            };
+        // Two wrong ones do not make up for one another, in one byte or in two.
+        let wrong =
+            [("g", 0), ("G", 63), ("/", 31), (":", 32), ("\u{7f}", 5), ("gg", 2), ("gg", 3)];
+        for (wrong, at) in wrong {
+            let mut digits = "A".repeat(64);
+            let line = |digits: &str| format!("f 644 0 0 - a 1 2 {digits}\n");
             assert!(Manifest::parse(&sealed(&line(&digits))).is_ok());
-            digits[at] = wrong;
+            digits.replace_range(at..at + wrong.len(), wrong);
             assert!(
                 matches!(
                     Manifest::parse(&sealed(&line(&digits))).unwrap_err(),

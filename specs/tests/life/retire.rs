@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use specs::fleet::{Answer, Keep};
 use specs::machine::Phase;
 use specs::units::Name;
+use specs::value::Variables;
 
-use crate::hall::{Hall, SPECS, destructive, failed, installed, mac, machine};
+use crate::hall::{
+    CONFIGURE_BY_MAC, Hall, SPECS, destructive, failed, installed, mac, machine, name,
+};
 
 /// A machine in every phase, each heard of a day after the one before; and two `unmatched`.
 fn hall_of_all_phases() -> Hall {
@@ -57,6 +60,23 @@ fn only_what_holds_nothing_is_surplus() {
         assert_eq!(surplus, expected, "{age:?} {count:?}");
     }
     assert_eq!(hall.world.census.records().count(), all);
+}
+
+#[test]
+fn whoever_is_waited_for_assigned_by_hand_or_half_installed_stays() {
+    // Without a CMDB only the phase says that a machine that failed is bound.
+    let files = [("state", "[('vm', 4)]"), ("vm.specs", SPECS), ("vm.configure", CONFIGURE_BY_MAC)];
+    let mut hall = Hall::new(&files);
+    let (_, ticket) = hall.plan(&machine(&mac(1), "none"));
+    hall.report(&ticket, &[destructive(), failed()]);
+    hall.edit("vm.specs", "[('disk', '$disk', 'size', 'gt(99)')]");
+    for number in [2, 3, 4] {
+        hall.refusal(&machine(&mac(number), "none"));
+    }
+    let [waiting, assigned, idle] = [2, 3, 4].map(|number| hall.id(&mac(number)));
+    hall.operate(|world, now| world.rebind(&waiting, now));
+    hall.operate(|world, now| world.assign(&assigned, &name("vm"), Variables::new(), now));
+    assert_eq!(hall.world.surplus(Keep { age: None, count: Some(0) }, hall.now), [idle]);
 }
 
 #[test]

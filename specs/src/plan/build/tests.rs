@@ -220,6 +220,23 @@ fn an_mbr_that_a_bios_starts_has_its_kernels_partition_active() {
 }
 
 #[test]
+fn a_bios_starts_the_disk_with_the_root_file_system_where_none_is_marked() {
+    let data = r#"(size: "rest", use: filesystem(type: ext4, mount: "/srv"))"#;
+    for (first, second, expected) in [(ROOT, data, "/dev/vda"), (data, ROOT, "/dev/vdb")] {
+        let text = VM.replace("table: gpt, boot: auto", "table: msdos").replace(ROOT, first);
+        let other =
+            format!(r#"disks: [(device: "/dev/vdb", table: msdos, partitions: [{second}]), "#);
+        let text = text.replace("disks: [", &other);
+        let plan = plan_of(&text, &sample_machine(), &variables()).unwrap();
+        let disk = plan.steps.iter().find_map(|step| match &step.action {
+            Action::InstallBootLoader { target: BootTarget::Bios { disk } } => Some(disk.as_str()),
+            _ => None,
+        });
+        assert_eq!(disk, Some(expected));
+    }
+}
+
+#[test]
 fn names_addresses_and_arguments_are_checked() {
     refused("\"{{ hostname }}\"", "\"host_03\"", "vm.configure:5:15: `host_03` is not a host name");
     refused("\"mysql\"", "\"../mysql\"", "`../mysql` is not a role or version");
