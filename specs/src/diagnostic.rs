@@ -262,6 +262,7 @@ mod tests {
         assert_eq!(finding.column, 1001);
         assert_eq!(finding.excerpt.chars().count(), SHOWN_COLUMNS);
         assert_eq!(finding.excerpt.chars().nth(finding.caret.0), Some('!'));
+        assert_eq!(finding.caret.0, SHOWN_COLUMNS / 2, "in the middle");
         // At both ends, and a place that is wider than what is shown.
         for (start, end) in [(0, 1), (10, 20), (1995, 2001), (500, 1500), (1990, 2001), (0, 2001)] {
             let span = Span { start, end };

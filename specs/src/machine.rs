@@ -251,3 +251,20 @@ impl Record {
         self.history.push(HistoryLine { at: now, text: text.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_history_stay() {
+        let mut record = Record::new("a".parse().unwrap(), Identity::default(), 0);
+        let lines = HISTORY_LINES as Seconds;
+        for at in 1..=lines + 7 {
+            record.note(at, "heard of");
+            assert_eq!(record.history.len() as Seconds, at.min(lines));
+        }
+        let kept: Vec<Seconds> = record.history.iter().map(|line| line.at).collect();
+        assert_eq!(kept, (8..=lines + 7).collect::<Vec<_>>());
+    }
+}

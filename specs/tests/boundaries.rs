@@ -8,6 +8,7 @@ use specs::cmdb::Cmdb;
 use specs::configure::template::{Scope, Shape};
 use specs::facts::{Fact, Facts};
 use specs::lang::{MAX_LINES, Spec};
+use specs::literal::Style;
 use specs::matching::Matcher;
 use specs::metadata::propose;
 use specs::units::Bytes;
@@ -77,6 +78,17 @@ fn a_free_entry_is_found_by_what_it_is_called() {
         (&[("color", "red")], None),
     ] {
         assert_eq!(cmdb.find_free(&variables(wanted)), expected, "{wanted:?}");
+    }
+}
+
+/// A line has fewer than 80 columns, those before the entry among them.
+#[test]
+fn an_entry_stands_on_one_line_when_there_is_room() {
+    for (indent, length, lines) in [(0, 79, 1), (0, 80, 2), (1, 78, 1), (1, 79, 2), (80, 20, 2)] {
+        let text = format!("{{'a': '{}', 'b': 1}}", "x".repeat(length - 17));
+        let cmdb = Cmdb::parse("f", &format!("[{text}]"), &BTreeSet::new()).unwrap();
+        let written = cmdb.entry(0).unwrap().to_text(Style::PYTHON, indent);
+        assert_eq!((text.len(), written.lines().count()), (length, lines), "{written}");
     }
 }
 

@@ -170,17 +170,22 @@ fn the_line_that_failed_and_the_nearest_fact_are_told() {
     );
 }
 
-/// The first of three lines is at odds with the two behind it, twice.
 #[test]
-fn the_fewest_lines_are_in_the_way_not_those_that_come_later() {
-    let spec = "[('a', '$x', 'k', '1'), ('a', '$x', 'l', '1'), ('a', '$x', 'm', '1'),
-        ('b', '$y', 'k', '1'), ('b', '$y', 'l', '1'), ('b', '$y', 'm', '1')]";
-    let facts = "[('a', '1', 'k', '1'), ('a', '2', 'l', '1'), ('a', '2', 'm', '1'),
-        ('b', '1', 'k', '1'), ('b', '2', 'l', '1'), ('b', '2', 'm', '1')]";
-    let spec = Spec::parse("f", spec).unwrap();
-    let facts = Facts::parse("f", facts.as_bytes()).unwrap();
-    let mend = mend(&Matcher::new(&facts), &spec).unwrap();
-    assert_eq!(mend, Some(Mend::Missing { count: 2, lines: vec![0, 3] }));
+fn the_fewest_lines_are_in_the_way_and_the_later_ones_of_as_many() {
+    // In each class, the first line is at odds with all behind it.
+    for (keys, expected) in [(&["k", "l", "m"][..], [0, 3]), (&["k", "l"], [1, 3])] {
+        let (mut lines, mut facts) = (Vec::new(), Vec::new());
+        for class in ["a", "b"] {
+            for key in keys {
+                lines.push([class, &format!("${class}"), key, "1"].map(Value::from));
+                let name = if *key == "k" { "1" } else { "2" };
+                facts.push(Fact(class.into(), name.into(), (*key).into(), "1".into()));
+            }
+        }
+        let facts = Facts(facts);
+        let mend = mend(&Matcher::new(&facts), &spec_of(&lines)).unwrap();
+        assert_eq!(mend, Some(Mend::Missing { count: 2, lines: expected.into() }), "{keys:?}");
+    }
 }
 
 /// People change values before names, and the class last.

@@ -80,6 +80,15 @@ fn changed_configuration_is_a_remark_and_the_rest_of_its_folder_stays_kept() {
 }
 
 #[test]
+fn a_folder_that_grows_is_not_kept_as_a_whole() {
+    let from = ["etc/redis/redis.conf", "etc/web/web.conf"];
+    let to = ["etc/redis/redis.conf", "etc/redis/new.conf", "etc/web/web.conf"];
+    let Proposal { exclude, .. } = proposed(&from, &to);
+    assert!(has(&exclude, "/etc/redis/redis.conf") && has(&exclude, "/etc/web/"), "{exclude}");
+    assert!(!has(&exclude, "/etc/redis/"), "{exclude}");
+}
+
+#[test]
 fn services_are_stopped_and_started_when_their_files_change() {
     let unit = "usr/lib/systemd/system/redis-server.service";
     let drop_in = "etc/systemd/system/redis-server.service.d/limits.conf";

@@ -96,7 +96,9 @@ fn more_machines_than_entries() {
            are free",
         ],
     );
-    find(&[("state", "[('vm', '*')]")], &[]);
+    for enough in ["'*'", "3", "0", "-1"] {
+        find(&[("state", &format!("[('vm', {enough})]"))], &[]);
+    }
 }
 
 #[test]

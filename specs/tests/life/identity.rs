@@ -288,6 +288,13 @@ fn a_machine_without_an_address_is_told_by_serial_or_not_at_all() {
     assert_eq!(hall.plan(&named).0.hostname, "host03");
     let refused = hall.refusal(&machine_with(&[], "none", ""));
     assert_eq!((refused.status, hall.world.census.records().count()), (422, 1));
+    // Another serial is another machine, whatever the UUID; and so is one that has an address.
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    assert_eq!(hall.plan(&machine_with(&[], "SERIAL-2", uuid)).0.hostname, "host04");
+    assert_eq!(hall.plan(&machine_with(&[], "SERIAL-3", uuid)).0.hostname, "host05");
+    hall.edit("vm.cmdb", "generate({'hostname': 'vm1-9'})");
+    assert_eq!(hall.plan(&machine_with(&[&mac(1)], "SERIAL-4", "")).0.hostname, "vm1");
+    assert_eq!(hall.plan(&machine_with(&[], "SERIAL-4", "")).0.hostname, "vm2");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use specs::value::{Value, Variables};
 
 use crate::hall::{
     CMDB, CONFIGURE, CONFIGURE_BY_MAC, Hall, SPECS, destructive, failed, harmless, installed, mac,
-    machine, name,
+    machine, machine_with, name,
 };
 
 #[test]
@@ -50,6 +50,26 @@ fn an_entry_is_written_in_the_column_it_stood_in() {
         assert!(text.starts_with(after), "{}:\n{text}", plan.hostname);
         let id = hall.id(&mac(1));
         hall.operate(|world, now| world.forget(&id, now));
+    }
+}
+
+/// Marked by the original, or by hand: no record says whose it is.
+#[test]
+fn a_used_entry_of_nobody_is_the_machines_that_it_names() {
+    let uuid = "44454c4c-4b00-1039-8050-b9c04f573032";
+    for (key, value, expected) in
+        [("serial", "SERIAL-1", "old"), ("uuid", uuid, "old"), ("name", "Box", "new")]
+    {
+        let specs = "[('disk', '$disk', 'size', 'gt(4)'), ('system', 'product', 'KEY', '$which')]";
+        let used = format!("'disk': 'vda', 'which': '{value}', 'used': 1");
+        let mut hall = Hall::new(&[
+            ("state", "[('vm', 4)]"),
+            ("vm.specs", &specs.replace("KEY", key)),
+            ("vm.cmdb", &format!("[{{'hostname': 'old', {used}}}, {{'hostname': 'new'}}]")),
+            ("vm.configure", CONFIGURE),
+        ]);
+        let (plan, _) = hall.plan(&machine_with(&[&mac(1)], "SERIAL-1", uuid));
+        assert_eq!(plan.hostname, expected, "{key}");
     }
 }
 
