@@ -128,14 +128,14 @@ pub enum IdsError {
     },
     /// A user's primary group is another one in the table.
     #[error(
-        "user `{user}` has the primary group {tree} in the tree and {table} in the table of numbers; \
-         make them agree"
+        "user `{user}` has {} in the tree and {table} in the table of numbers; make them agree",
+        tree.map_or("no primary group".to_owned(), |group| format!("the primary group {group}"))
     )]
     PrimaryGroup {
         /// The user.
         user: String,
-        /// After the tree's groups got their numbers.
-        tree: u32,
+        /// After the tree's groups got their numbers; `None`: the tree names none.
+        tree: Option<u32>,
         /// What the table says.
         table: u32,
     },

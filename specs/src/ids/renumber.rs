@@ -49,9 +49,8 @@ pub fn renumber(passwd: &str, group: &str, table: &Table) -> Result<Renumbering,
     changes.extend(changed_groups);
     for (name, numbers) in &users {
         let table = table.users[name].group.unwrap_or_default();
-        let old = numbers.group.unwrap_or_default();
-        let tree = group_map.get(&old).copied().unwrap_or(old);
-        if tree != table {
+        let tree = numbers.group.map(|old| group_map.get(&old).copied().unwrap_or(old));
+        if tree != Some(table) {
             return Err(IdsError::PrimaryGroup { user: name.clone(), tree, table });
         }
     }
@@ -207,6 +206,15 @@ mod tests {
             groups,
             "user `sshd` has the primary group 0 in the tree and 65534 in the table of numbers; \
              make them agree",
+        );
+        // It counted as one of root's group, whose number moves here.
+        let table = "uids = {'a': (2, 2)}\ngids = {'root': (2, '')}\n";
+        let table = Table::parse("t", table).unwrap();
+        let error = renumber("a:x:9:\n", "root:x:0:\n", &table).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "user `a` has no primary group in the tree and 2 in the table of numbers; make them \
+             agree"
         );
     }
 
