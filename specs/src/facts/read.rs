@@ -179,7 +179,7 @@ mod tests {
         check(
             r#"[["a","b",7,-9223372036854775808],["a","b","c",9223372036854775807],
                 ["a","b","c",18446744073709551615],["a","b","c",true],["a","b","c",["x",1]],
-                ["a","b","c",1e3]]"#,
+                ["a","b","c",1e3],["a","b","c",1.8446744446744074e25]]"#,
             &[
                 ("a", "b", "7", Value::Integer(i64::MIN)),
                 ("a", "b", "c", Value::Integer(i64::MAX)),
@@ -187,6 +187,8 @@ mod tests {
                 ("a", "b", "c", Value::Bool(true)),
                 ("a", "b", "c", Value::List(vec!["x".into(), 1.into()])),
                 ("a", "b", "c", Value::Float(1000.0)),
+                // The nearest float, not its neighbour.
+                ("a", "b", "c", Value::Float(1.8446744446744074e25)),
             ],
         );
     }
