@@ -221,6 +221,23 @@ fn the_nearest_number_is_told_first() {
     }
 }
 
+#[test]
+fn a_mend_names_the_fact_of_a_secret_and_never_the_secret() {
+    let facts = "[('ipmi', 'lan1', 'password', 's3cret'), ('ipmi', 'lan1', 'note', 's3cret')]";
+    let facts = Facts::parse("f", facts.as_bytes()).unwrap();
+    for (line, expected) in [
+        ("('ipmi', 'lan', 'password', '$p')", ["ipmi", "lan1", "password", "$p"]),
+        ("('ipmi', 'lan1', 'password', 'x')", ["ipmi", "lan1", "password", "regexp()"]),
+        // The same text under another key.
+        ("('ipmi', 'lan1', 'note', 'x')", ["ipmi", "lan1", "note", "regexp()"]),
+    ] {
+        let spec = Spec::parse("f", &format!("[{line}]")).unwrap();
+        let mend = mend(&Matcher::new(&facts), &spec).unwrap();
+        let Some(Mend::Line { with, .. }) = mend else { panic!("{line}: {mend:?}") };
+        assert_eq!(with, expected.map(Value::from), "{line}");
+    }
+}
+
 /// Facts that hold in as many columns are told apart by how far they are from what failed.
 #[test]
 fn the_nearest_name_is_told_first_whatever_came_before() {

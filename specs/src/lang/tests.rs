@@ -122,6 +122,8 @@ fn whatever_is_not_a_known_function_is_text() {
         "in",
         "in)",
         "SATA(5001B4D4188DF017)",
+        "sata(5001) rev",
+        "sata()",
         "gt",
         "a=b",
     ] {

@@ -1,7 +1,7 @@
 //! What machines tell while they install, and what follows when they fall silent.
 
 use specs::event::Event;
-use specs::fleet::Answer;
+use specs::fleet::{Answer, Complaint};
 use specs::machine::Phase;
 
 use crate::hall::{
@@ -119,6 +119,26 @@ fn a_failed_machine_is_tried_on_its_last_profile_first() {
     hall.edit("state", "[('spare', '*'), ('vm', 4)]");
     assert_eq!(hall.plan(&machine(&mac(1), "A1")).0.hostname, "host03");
     assert_eq!(hall.plan(&machine(&mac(2), "A2")).0.profile.as_str(), "spare");
+}
+
+/// Whoever never got a plan complains without a ticket: each thing it says is told once.
+#[test]
+fn a_complaint_is_noted_when_it_is_new() {
+    let mut hall = Hall::of_vms("[('vm', 4)]");
+    let facts = machine(&mac(1), "A1");
+    let lines = ["a", "a", "b", "b", "a"].map(|reason| {
+        let complaint = Complaint { profile: "*", reason: Some(reason) };
+        hall.now += 60;
+        let answer = hall.operate(|world, now| world.complaint(&facts, &complaint, now));
+        assert!(matches!(answer, Answer::Recorded { .. }), "{answer:?}");
+        let record = hall.record(&mac(1));
+        let last = record.complaint.unwrap();
+        let text = format!("reported a failure without a plan: {reason}");
+        assert_eq!((last.at, last.text), (hall.now, text));
+        record.history.len()
+    });
+    assert_eq!(lines, [1, 1, 2, 2, 3]);
+    assert_eq!((hall.phase(&mac(1)), hall.counts().as_str()), (Phase::Unmatched, "vm=4"));
 }
 
 #[test]
