@@ -60,13 +60,9 @@ pub(super) fn column(
 /// The place of a part of a column's text; the whole column when escapes shift it.
 fn place_of(document: &Document, node: &Node, text: &str, at: usize, length: usize) -> Span {
     let written = &document.text()[node.span.start..node.span.end];
-    match written.find(text) {
-        Some(offset) if !text.is_empty() => {
-            let start = node.span.start + offset + at;
-            Span { start, end: start + length }
-        }
-        _ => node.span,
-    }
+    let Some(offset) = written.find(text) else { return node.span };
+    let start = node.span.start + offset + at;
+    Span { start, end: start + length }
 }
 
 /// Whether a text in a column would be a literal, without a doubt.

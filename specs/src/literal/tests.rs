@@ -144,6 +144,7 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("[('a', 'b')\n ('c', 'd')]", (1, 12), "a comma is missing");
     refused("['a' 1]", (1, 5), "a comma is missing");
     refused("[\"a\" \"b\"]", (1, 5), "a comma is missing");
+    refused("[r\"a\"\"b\"]", (1, 6), "a comma is missing");
     refused("{'a': 1, 'a': 2}", (1, 10), "second time");
     refused("{1: 2}", (1, 2), "key should be a text");
     refused("{'a', 'b'}", (1, 5), "`:` and a value");

@@ -62,6 +62,23 @@ fn counts_that_the_file_does_not_hold_yet_are_true_after_a_restart() {
     assert_eq!(hall.text("state"), "[('vm', 7)]");
 }
 
+/// The records of a large hall are read in parts, on all processors.
+#[test]
+fn a_cmdb_is_read_as_long_as_a_machine_of_any_part_holds_an_entry() {
+    let [mut hall, mut part] = [1, 2].map(|number| {
+        let mut hall = Hall::of_vms("[('vm', 4)]");
+        hall.plan(&machine(&mac(number), "none"));
+        hall
+    });
+    hall.world.census.absorb(std::mem::take(&mut part.world.census));
+    hall.edit("state", "[]");
+    for (number, held) in [(1, true), (2, false)] {
+        let id = hall.id(&mac(number));
+        hall.operate(|world, now| world.forget(&id, now));
+        assert_eq!(hall.world.files().contains(&file("vm.cmdb")), held, "{number}");
+    }
+}
+
 #[test]
 fn check_says_whether_an_unmarked_entry_goes_free() {
     for (phase, expected) in [
