@@ -22,6 +22,8 @@ fn silence_is_a_failure_and_a_sign_of_life_undoes_it() {
     hall.now += 1;
     hall.expire();
     assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Failed, "vm=1"));
+    let told = hall.record("host03").history.pop().unwrap().text;
+    assert_eq!(told, "failed: silent for 30 minutes");
     hall.report(&ticket, &[installed()]);
     assert_eq!((hall.phase("host03"), hall.counts().as_str()), (Phase::Installed, "vm=0"));
 }

@@ -40,7 +40,7 @@ impl Packer {
         let typical = Arc::clone(&self.typical);
         let bytes = lz4_flex::block::compress_prepend_size_with_dict(&json, &typical);
         let packed = Packed::Small { bytes: bytes.into_boxed_slice(), typical };
-        // A float of a CMDB that JSON does not keep, for one.
+        // JSON has no float without an end, for one.
         match packed.unpack() {
             Some(unpacked) if unpacked == *record => packed,
             _ => Packed::Plain(Box::new(record.clone())),
@@ -65,7 +65,8 @@ impl Packed {
 mod tests {
     use super::*;
 
-    use crate::machine::Identity;
+    use crate::machine::{Identity, Pin};
+    use crate::value::Value;
 
     #[test]
     fn what_is_unpacked_is_what_was_packed() {
@@ -82,6 +83,14 @@ mod tests {
         for (packed, record) in packed {
             assert_eq!(packed.unpack(), Some(record));
         }
+    }
+
+    #[test]
+    fn what_json_does_not_keep_is_kept() {
+        let mut record = Record::new("a".parse().unwrap(), Identity::default(), 0);
+        let variables = [("x".to_owned(), Value::Float(f64::INFINITY))].into();
+        record.pin = Some(Pin { profile: "vm".parse().unwrap(), variables });
+        assert_eq!(Packer::default().pack(&record).unpack(), Some(record));
     }
 
     #[test]
