@@ -76,6 +76,9 @@ mod tests {
     fn comments_around_a_changed_value_stay() {
         check("[{'a' # c\n : ( # d\n 'x')}]", "2", "[{'a' # c\n : ( # d\n '2')}]");
         check("[{'a': ('x' # d\n) , }]", "2", "[{'a': ('2' # d\n) , }]");
+        // One that begins where the value ends, and one where the parentheses do.
+        check("[{'a': ('x'# d\n)}]", "2", "[{'a': ('2'# d\n)}]");
+        check("[{'a': ('x')# d\n}]", "2", "[{'a': '2'# d\n}]");
         check(
             "[{\"a\" /* c */ : /* d */ r\"\\\" /* e */}]",
             "2",

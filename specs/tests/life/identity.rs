@@ -244,6 +244,22 @@ fn rebind_takes_no_machine_away_from_its_own_record() {
     assert_eq!(hall.world.census.records().count(), 2);
 }
 
+/// A record that gives way at once is not kept for an address that it showed earlier.
+#[test]
+fn a_record_whose_addresses_all_went_to_another_is_forgotten() {
+    let mut hall = Hall::of_vms("[('vm', '*')]");
+    let (a, b, c) = (mac(1), mac(2), mac(3));
+    install(&mut hall, &machine_with(&[&a], "", ""));
+    install(&mut hall, &machine_with(&[&b, &c], "", ""));
+    check_installed(&mut hall, &machine_with(&[&b], "", ""), "host04");
+    let id = hall.id("host03");
+    hall.operate(|world, now| world.rebind(&id, now));
+    check_installed(&mut hall, &machine_with(&[&a, &b, &c], "", ""), "host03");
+    let known: Vec<String> =
+        hall.world.census.records().map(|record| record.display_name().to_owned()).collect();
+    assert_eq!(known, ["host03"]);
+}
+
 #[test]
 fn numbers_tell_machines_apart_when_they_could() {
     for (text, expected) in [
@@ -393,6 +409,13 @@ fn a_uuid_with_its_bytes_swapped_is_the_same() {
     assert_eq!(Identity::of(&one).contradiction(&Identity::of(&swapped)), None);
     let other = machine_with(&[&mac(1)], "", "33221100-5544-7766-8899-aabbccddee00");
     assert!(Identity::of(&one).contradiction(&Identity::of(&other)).is_some());
+    // What firmware calls a UUID need not be one.
+    for uuid in ["no-uuid", "a-b", "aéaéaa-4455-6677-8899-aabbccddeeff"] {
+        let strange = Identity::of(&machine_with(&[&mac(1)], "", uuid));
+        assert_eq!(strange.contradiction(&strange), None);
+        let found = strange.contradiction(&Identity::of(&one)).unwrap();
+        assert!(found.starts_with(&format!("UUID `{uuid}` here")), "{found}");
+    }
 }
 
 #[test]
