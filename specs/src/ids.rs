@@ -325,6 +325,9 @@ mod tests {
             let error = Table::parse("x.tables", text).unwrap_err();
             assert_eq!((error.line, error.message.as_str()), (line, message), "{text}");
         }
+        let text = "uids = {}\nimport os\n";
+        let error = Table::parse("x.tables", text).unwrap_err();
+        assert_eq!((error.line, &text[error.span.start..error.span.end]), (2, "import os"));
     }
 
     #[test]

@@ -287,6 +287,7 @@ fn classes_of_patterns_have_names_ranges_and_themselves() {
         ("[[:nonsense:]]", "", "an:"),
         ("[a-]", "a-", "b"),
         ("[\\]x]", "]x", "\\y"),
+        ("[[a:]", "[a:", "x"),
     ] {
         let pattern = Pattern::new(pattern);
         for (texts, expected) in [(means, true), (not, false)] {

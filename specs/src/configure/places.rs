@@ -417,6 +417,7 @@ mod tests {
         // What follows is read again.
         check("(a: 1, /* /* */ a: 2 */ a: 3)", &[((1, 25), "`a` is given twice")]);
         check("(a: r#\"\"b: 1\"#, c: '\\u{27}', a: 3)", &[((1, 30), "`a` is given twice")]);
+        check("(a: 'x', a: 3, b: '(')", &[((1, 10), "`a` is given twice")]);
         check("(a: {\"x\": 1, \"y\": [2]}, a: 3)", &[((1, 25), "`a` is given twice")]);
     }
 

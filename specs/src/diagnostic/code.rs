@@ -83,12 +83,6 @@ impl AsRef<str> for Code {
     }
 }
 
-impl PartialEq<&str> for Code {
-    fn eq(&self, name: &&str) -> bool {
-        self.as_str() == *name
-    }
-}
-
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())

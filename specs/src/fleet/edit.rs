@@ -287,6 +287,19 @@ mod tests {
                 "[\n {'ip': '0'}, # new\n {'ip': '1'},\n {'ip': '3'},\n]\n",
                 Ok("[\n {'ip': '0'}, # new\n {'ip': '1', 'used': 1},\n {'ip': '3'},\n]\n"),
             ),
+            // What the server writes is not always what stood there, even if it says the same.
+            (
+                "[\n {\"ip\": '1'},\n {'ip': '2'},\n]\n",
+                "[\n {'ip': '1'},\n {'ip': '3'},\n]\n",
+                Ok("[\n {\"ip\": '1'},\n {'ip': '3'},\n]\n"),
+            ),
+            (
+                "[\n {'ip': '1', 'used': 1},\n {'ip': '2', 'used': 1},\n]\n",
+                "[{'ip': '1'}, {'ip': '7'}]",
+                Err(
+                    "the server has changed entry 2 of vm.cmdb meanwhile, and the edit does as well",
+                ),
+            ),
             (
                 marked,
                 "[{'ip': '7'}, {'ip': '2'}]",

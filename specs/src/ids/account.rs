@@ -183,6 +183,7 @@ mod tests {
             ("useradd -K UID_MIN=5 redis", "useradd --uid 127 --gid 138 -K UID_MIN=5 redis"),
             ("useradd -u=5 redis", "useradd --uid 127 --gid 138 -u=5 redis"),
             ("groupadd -r -f ssl", "groupadd --gid 119 -r -f ssl"),
+            ("adduser --firstuid 500 redis", "adduser --uid 127 --gid 138 --firstuid 500 redis"),
             ("adduser redis ssl", "as it is"),
             ("useradd redis -u", "`-u` of `useradd` has no value"),
             (

@@ -200,6 +200,8 @@ fn columns_that_say_nothing_are_errors_at_their_place() {
         ("network(10.0.0.0/33)", 32, "not a network"),
         ("network(10.0.0.0/)", 32, "not a network"),
         ("network(10.0.0.0/255.0.255.0)", 32, "not a network"),
+        ("network(10.0.0.0/ffff::)", 32, "not a network"),
+        ("network(2001:db8::/255.255.0.0)", 32, "not a network"),
         ("network(network/24)", 32, "not a network"),
         ("regexp(a(?=b))", 31, "look-around"),
         ("regexp(*)", 31, "repetition operator"),

@@ -170,6 +170,7 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("[0x]", (1, 2), "do not fit its prefix");
     refused("[0b12]", (1, 2), "do not fit its prefix");
     refused("[1] / 2 # x", (1, 5), "comments begin with `#`");
+    refused("// a\n[1, # x\n]", (2, 5), "comments begin with `//`");
     refused("[b'a']", (1, 2), "prefix `b`");
     refused("f'a'", (1, 1), "prefix `f`");
     refused("['\\xZ']", (1, 3), "2 hexadecimal digits");

@@ -163,3 +163,20 @@ fn shell_like(arguments: &[String]) -> String {
     });
     quoted.collect::<Vec<String>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_told_apart_by_quotes_where_they_need_them() {
+        for (arguments, expected) in [
+            (&["systemctl", "enable", "ssh.service"][..], "systemctl enable ssh.service"),
+            (&["sh", "-c", "echo a", ""], "sh -c \"echo a\" \"\""),
+            (&["a;b", "/x_y+z=1:2,3@4%5"], "\"a;b\" /x_y+z=1:2,3@4%5"),
+        ] {
+            let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+            assert_eq!(shell_like(&arguments), expected);
+        }
+    }
+}

@@ -128,7 +128,7 @@ fn no_text_belongs_to_a_kind_that_is_gone() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        assert!(Code::ALL.iter().any(|code| *code == name.as_str()), "{path:?}");
+        assert!(Code::ALL.iter().any(|code| code.as_ref() == name), "{path:?}");
     }
 }
 
