@@ -60,19 +60,21 @@ pub fn read_request(
 
 /// Writes the response as a CGI program does.
 pub fn write_response(response: &Response, mut output: impl Write) -> io::Result<()> {
-    write!(
-        output,
+    let mut whole = format!(
         "Status: {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
         response.status,
         reason_phrase(response.status),
         response.content_type,
         response.body.len()
-    )?;
+    )
+    .into_bytes();
     if let Some(seconds) = response.retry_after {
-        write!(output, "Retry-After: {seconds}\r\n")?;
+        whole.extend(format!("Retry-After: {seconds}\r\n").into_bytes());
     }
-    output.write_all(b"\r\n")?;
-    output.write_all(&response.body)?;
+    whole.extend(b"\r\n");
+    whole.extend(&response.body);
+    // At once: each part that is written by itself wakes the web server.
+    output.write_all(&whole)?;
     output.flush()
 }
 

@@ -298,17 +298,11 @@ impl Store {
         let prepared = snapshot.write(&self.section)?;
         let placed = self.with_engine(&mut locked_engine(), |engine| engine.place(prepared))?;
         self.sync_folders(&placed)?;
-        self.with_engine(&mut locked_engine(), |engine| engine.note_written(&placed))?;
-        self.with_engine(&mut locked_engine(), |engine| self.catch_up(engine))
+        self.with_engine(&mut locked_engine(), |engine| engine.note_written(&placed))
     }
 
-    /// Where requests never pause something is always behind, and the journal would grow without
-    /// end. Before it does, all of them wait once, for what came since the files were written.
-    fn catch_up(&self, engine: &mut Engine) -> Result<(), StoreError> {
-        if engine.is_overlong() { self.write_now(engine) } else { Ok(()) }
-    }
-
-    /// Writes what lags while everyone waits.
+    /// Writes what lags while everyone waits: an admin's version of a file is about to be put in
+    /// its place.
     fn write_now(&self, engine: &mut Engine) -> Result<(), StoreError> {
         let Some(snapshot) = engine.snapshot()? else { return Ok(()) };
         let placed = engine.place(snapshot.write(&self.section)?)?;

@@ -114,7 +114,7 @@ impl Facts {
     pub fn macs(&self) -> Vec<Mac> {
         let mut macs: Vec<Mac> = Vec::new();
         for fact in self.0.iter().filter(|f| f.0 == "network" && f.2 == "serial") {
-            if let Ok(mac) = fact.3.as_text().parse::<Mac>()
+            if let Ok(mac) = fact.3.text().parse::<Mac>()
                 && !macs.contains(&mac)
             {
                 macs.push(mac);

@@ -6,6 +6,8 @@
 //! what a record keeps of its entry, and the journal hold the values: they are readable by the
 //! server alone. Out of logs the agent keeps the values that the plan names as secrets.
 
+use std::borrow::Cow;
+
 use crate::cmdb::Entry;
 use crate::facts::{Fact, Facts};
 use crate::value::{Value, Variables};
@@ -15,7 +17,11 @@ pub const REDACTED: &str = "[secret]";
 
 /// Whether a key is named like a secret.
 pub fn is_secret_key(key: &str) -> bool {
-    let key = key.to_lowercase();
+    let key = match key.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        true => Cow::Owned(key.to_lowercase()),
+        // Every key of every machine is asked.
+        false => Cow::Borrowed(key),
+    };
     ["pass", "secret", "token"].iter().any(|part| key.contains(part))
 }
 

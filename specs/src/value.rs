@@ -3,6 +3,7 @@
 //! Responsible for the shape, for the text form that matching compares, and for nothing else:
 //! places in files belong to the literal reader, meaning belongs to whoever holds the value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -32,8 +33,21 @@ pub enum Value {
 impl Value {
     /// The text that comparison uses when one side is text: `8` and `"8"` are the same value.
     pub fn as_text(&self) -> String {
+        self.text().into_owned()
+    }
+
+    /// The same, not copied where it is a text already.
+    pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Value::Text(text) => text.clone(),
+            Value::Text(text) => Cow::Borrowed(text),
+            other => Cow::Owned(other.to_string()),
+        }
+    }
+
+    /// The same, of a value that is needed no longer.
+    pub fn into_text(self) -> String {
+        match self {
+            Value::Text(text) => text,
             other => other.to_string(),
         }
     }
@@ -42,7 +56,7 @@ impl Value {
     pub fn same_as(&self, other: &Value) -> bool {
         match (self, other) {
             (Value::Text(a), Value::Text(b)) => a == b,
-            (Value::Text(_), _) | (_, Value::Text(_)) => self.as_text() == other.as_text(),
+            (Value::Text(_), _) | (_, Value::Text(_)) => self.text() == other.text(),
             _ => self == other,
         }
     }

@@ -134,7 +134,7 @@ fn ten_minutes_of_load_leave_everything_flat() {
     assert!(end.memory < begin.memory * 5 / 4 + (4 << 20), "memory grows: {samples:?}");
     for sample in settled {
         assert!(sample.descriptors <= begin.descriptors + 64, "descriptors: {samples:?}");
-        assert!(sample.journal < 80 << 20, "the journal grows: {samples:?}");
+        assert!(sample.journal < 40 << 20, "the journal grows: {samples:?}");
         assert!(sample.logs <= 9 << 20, "the logs grow: {samples:?}");
     }
 }

@@ -15,7 +15,7 @@ use specs::units::Name;
 use tracing::warn;
 
 use super::files::{ensure_folder, ensure_private_folder};
-use super::journal::{Journal, Line, News, OVERLONG, Placing};
+use super::journal::{Journal, Line, News, Placing};
 use super::sources::{Reread, Sources};
 use super::write_behind::{FileText, Placed, Prepared, Snapshot, Unwritten};
 use super::{StoreError, records};
@@ -206,11 +206,6 @@ impl Engine {
         !self.unwritten.is_empty()
     }
 
-    /// Whether the journal has grown beyond what it should, with requests that never pause.
-    pub(super) fn is_overlong(&self) -> bool {
-        self.journal.position() > OVERLONG
-    }
-
     /// What the readable files lack; `None` when that is nothing.
     pub(super) fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
         self.commit(super::now())?;
@@ -316,12 +311,7 @@ impl Engine {
         self.unwritten.written(placed.offset, &placed.kept);
         // What an admin's edit kept out of a file is only in the journal.
         if placed.kept.is_empty() {
-            let fresh = super::random_token()?;
-            let caught_up = self.unwritten.is_empty();
-            self.journal.written(placed.offset, caught_up, || fresh.clone())?;
-            if self.journal.token() != placed.token {
-                self.sources.begin_journal();
-            }
+            self.journal.written(placed.offset)?;
         }
         Ok(())
     }

@@ -8,9 +8,11 @@
 //! each line once; which lines a file holds already is known by their places in the journal.
 //!
 //! A `written` line says up to which byte the readable files hold everything: they are written
-//! while the journal goes on. Once the journal has grown large and the files have caught up, a
-//! new one takes its place: other processes notice by the token in its first line. All of it
-//! happens under the lock.
+//! while the journal goes on. Once most of a large journal is in the files, that part is cut off:
+//! a shorter file with the rest takes its place. Bytes keep their numbers at that, its first line
+//! says with which one it begins: so a process that had read as far goes on where it was, and no
+//! request waits for files. Another token there means another journal, of which nothing is known.
+//! All of it happens under the lock.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,18 +25,18 @@ use specs::fleet::Change;
 use specs::machine::Seconds;
 use specs::units::Token;
 
-/// Beyond this size a journal whose changes are all in the files is replaced by a new one.
+/// Beyond this size a journal of which the files hold at least half is cut.
 const MAX_JOURNAL: u64 = 1 << 20;
-
-/// Beyond this size requests wait until the files have caught up. A hall that asks at once fits in:
-/// five thousand machines with the facts of each. What waits for its file is in memory as well.
-pub(super) const OVERLONG: u64 = 64 << 20;
 
 /// Hexadecimal digits of a line's checksum.
 const CHECKSUM: usize = 16;
 
 /// The first word of a journal, with the version of its format.
-const MAGIC: &str = "edeploy-journal-2";
+const MAGIC: &str = "edeploy-journal-3";
+
+/// Length of the first line: magic, token and the number of the first byte after it, in as many
+/// digits as the largest has.
+const HEADER: usize = MAGIC.len() + 1 + 32 + 1 + 20 + 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,15 +73,25 @@ pub(super) struct Placing {
     pub(super) replaces: String,
 }
 
-/// The journal, opened and read up to `position`.
+/// The journal, opened and read up to `position`. Bytes are counted from its beginning, whatever
+/// was cut off since.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
-    token: String,
+    header: Header,
     position: u64,
     /// Up to which byte it is known to be on disk.
     synced: u64,
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq)]
+struct Header {
+    /// The same for as long as the journal goes on.
+    token: String,
+    /// The number of the first byte after this line; those before it were cut off.
+    base: u64,
 }
 
 /// A line with what it says of those before it.
@@ -122,7 +134,7 @@ pub enum JournalError {
     Damaged {
         /// The journal.
         path: PathBuf,
-        /// Where the damaged line begins.
+        /// Where in the file the damaged line begins.
         offset: u64,
     },
 }
@@ -135,46 +147,41 @@ impl Journal {
             super::files::absent_as_none(File::options().read(true).write(true).open(path))
                 .map_err(failed)?;
         if let Some(file) = opened {
-            let token = read_header(&file).map_err(failed)?;
-            if let Some(token) = token {
-                let position = header(&token).len() as u64;
-                return Ok(Journal {
-                    path: path.to_owned(),
-                    file,
-                    token,
-                    position,
-                    synced: position,
-                });
-            }
             // A journal is renamed into its place complete; anything else is not ours.
-            return Err(JournalError::Damaged { path: path.to_owned(), offset: 0 });
+            let header = Header::read(&file)
+                .map_err(failed)?
+                .ok_or_else(|| JournalError::Damaged { path: path.to_owned(), offset: 0 })?;
+            let base = header.base;
+            return Ok(Journal {
+                path: path.to_owned(),
+                file,
+                header,
+                position: base,
+                synced: base,
+            });
         }
-        Journal::begin(path, &fresh()).map_err(failed)
+        let header = Header { token: fresh().as_str().to_owned(), base: 0 };
+        Journal::begin(path, header, &[]).map_err(failed)
     }
 
-    /// Puts an empty journal in the place of the one at `path`.
-    fn begin(path: &Path, token: &Token) -> io::Result<Journal> {
-        let token = token.as_str().to_owned();
+    /// Puts a journal with these lines, all of them known, in the place of the one at `path`.
+    fn begin(path: &Path, header: Header, lines: &[u8]) -> io::Result<Journal> {
         let mut replacement = super::files::Replacement::default();
-        replacement.write(path, header(&token).as_bytes())?;
+        replacement.write(path, &[header.text().as_bytes(), lines].concat())?;
         replacement.commit()?;
         let file = File::options().read(true).write(true).open(path)?;
-        let position = header(&token).len() as u64;
-        Ok(Journal { path: path.to_owned(), file, token, position, synced: position })
+        let position = header.base + lines.len() as u64;
+        Ok(Journal { path: path.to_owned(), file, header, position, synced: position })
     }
 
     /// Reads what was added since the last call, and cuts off what a kill left unfinished.
     pub(super) fn read_new(&mut self) -> Result<News, JournalError> {
-        let failed = |source| JournalError::Io { path: self.path.clone(), source };
-        let current = super::files::absent_as_none(File::open(&self.path)).map_err(failed)?;
-        let token = match &current {
-            Some(file) => read_header(file).map_err(failed)?,
-            None => None,
-        };
-        if token.as_deref() != Some(&self.token) {
+        let path = self.path.clone();
+        let failed = |source| JournalError::Io { path: path.clone(), source };
+        if !self.follow().map_err(failed)? {
             return Ok(News::Replaced);
         }
-        let end = self.file.metadata().map_err(failed)?.len();
+        let end = self.header.base + self.lines_length().map_err(failed)?;
         if end < self.position {
             return Ok(News::Replaced);
         }
@@ -183,26 +190,53 @@ impl Journal {
         }
         let length = usize::try_from(end - self.position).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, self.position).map_err(failed)?;
+        self.file.read_exact_at(&mut bytes, self.place(self.position)).map_err(failed)?;
         let (lines, understood, synced) = parse(&bytes, self.position);
         self.synced = self.synced.max(synced);
         if understood < bytes.len() {
             let rest = &bytes[understood..];
             let offset = self.position + understood as u64;
             if self.synced.max(synced_in(rest)) > offset {
+                let offset = self.place(offset);
                 return Err(JournalError::Damaged { path: self.path.clone(), offset });
             }
-            self.file.set_len(offset).map_err(failed)?;
+            self.file.set_len(self.place(offset)).map_err(failed)?;
         }
         self.position += understood as u64;
         Ok(News::Lines(lines))
+    }
+
+    /// Opens the file that is at the path now, if another process has cut the journal. Whether it
+    /// is this journal, with every byte that was not read yet.
+    fn follow(&mut self) -> io::Result<bool> {
+        let Some(current) = super::files::absent_as_none(File::open(&self.path))? else {
+            return Ok(false);
+        };
+        let Some(header) = Header::read(&current)? else { return Ok(false) };
+        if header != self.header {
+            if header.token != self.header.token || header.base > self.position {
+                return Ok(false);
+            }
+            self.file = File::options().read(true).write(true).open(&self.path)?;
+            self.header = header;
+        }
+        Ok(true)
+    }
+
+    /// Where a byte of the journal lies in its file.
+    fn place(&self, byte: u64) -> u64 {
+        HEADER as u64 + byte - self.header.base
+    }
+
+    fn lines_length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len().saturating_sub(HEADER as u64))
     }
 
     /// Appends a line; `sync` says whether it has to be on disk when this returns. On an error
     /// the journal is as before, as far as the file system lets itself be told.
     pub(super) fn append(&mut self, line: &Line, sync: bool) -> Result<(), JournalError> {
         let result = render(line, self.synced).and_then(|text| {
-            self.file.write_all_at(text.as_bytes(), self.position)?;
+            self.file.write_all_at(text.as_bytes(), self.place(self.position))?;
             if sync {
                 self.file.sync_data()?;
             }
@@ -218,7 +252,7 @@ impl Journal {
             }
             Err(source) => {
                 // When this fails too, the next reader finds a damaged last line and cuts it off.
-                let _ = self.file.set_len(self.position);
+                let _ = self.file.set_len(self.place(self.position));
                 Err(JournalError::Io { path: self.path.clone(), source })
             }
         }
@@ -229,44 +263,55 @@ impl Journal {
         self.position
     }
 
-    /// What tells this journal from the one before it.
+    /// What tells this journal from another one.
     pub(super) fn token(&self) -> &str {
-        &self.token
+        &self.header.token
     }
 
-    /// Notes that the readable files hold everything before `offset`. Begins a new journal when
-    /// this one is long and `caught_up`: nothing in it is missing in the files.
-    pub(super) fn written(
-        &mut self,
-        offset: u64,
-        caught_up: bool,
-        fresh: impl Fn() -> Token,
-    ) -> Result<(), JournalError> {
-        if self.position <= MAX_JOURNAL || !caught_up {
-            return self.append(&Line::Written { offset }, false);
+    /// Notes that the readable files hold everything before `offset`, and cuts that off when it is
+    /// at least half of a long journal: what is copied is never more than what is saved.
+    pub(super) fn written(&mut self, offset: u64) -> Result<(), JournalError> {
+        let (saved, copied) = (offset.saturating_sub(self.header.base), self.position - offset);
+        let note = Line::Written { offset };
+        if saved + copied <= MAX_JOURNAL || saved < copied {
+            return self.append(&note, false);
         }
-        *self = Journal::begin(&self.path, &fresh())
-            .map_err(|source| JournalError::Io { path: self.path.clone(), source })?;
+        self.cut(offset, &note)
+            .map_err(|source| JournalError::Io { path: self.path.clone(), source })
+    }
+
+    /// Puts a journal in the place of this one that begins with byte `base` of it, and ends with
+    /// `note`.
+    fn cut(&mut self, base: u64, note: &Line) -> io::Result<()> {
+        let mut lines = vec![0; usize::try_from(self.position - base).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut lines, self.place(base))?;
+        lines.extend(render(note, self.synced)?.into_bytes());
+        let header = Header { token: self.header.token.clone(), base };
+        *self = Journal::begin(&self.path, header, &lines)?;
         Ok(())
     }
 }
 
-fn header(token: &str) -> String {
-    format!("{MAGIC} {token}\n")
-}
-
-/// The token of a journal's first line; `None` when it has none.
-fn read_header(file: &File) -> io::Result<Option<String>> {
-    let mut bytes = [0; MAGIC.len() + 1 + 32 + 1];
-    match file.read_exact_at(&mut bytes, 0) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
+impl Header {
+    fn text(&self) -> String {
+        format!("{MAGIC} {} {:020}\n", self.token, self.base)
     }
-    let token = str::from_utf8(&bytes).ok().and_then(|text| {
-        text.strip_prefix(MAGIC)?.strip_prefix(' ')?.strip_suffix('\n').map(str::to_owned)
-    });
-    Ok(token)
+
+    /// The first line of this file; `None` when it has none that is a journal's.
+    fn read(file: &File) -> io::Result<Option<Header>> {
+        let mut bytes = [0; HEADER];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let header = str::from_utf8(&bytes).ok().and_then(|text| {
+            let (token, base) =
+                text.strip_prefix(MAGIC)?.strip_prefix(' ')?.strip_suffix('\n')?.split_once(' ')?;
+            Some(Header { token: token.to_owned(), base: base.parse().ok()? })
+        });
+        Ok(header)
+    }
 }
 
 fn render(line: &Line, synced: u64) -> io::Result<String> {
@@ -341,11 +386,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, token).unwrap();
-        let start = usize::try_from(journal.position).unwrap();
+        let end = |journal: &Journal| usize::try_from(journal.place(journal.position)).unwrap();
+        let start = end(&journal);
         let mut ends = vec![start];
         for left in [3, 2, 1] {
             journal.append(&batch(left), true).unwrap();
-            ends.push(usize::try_from(journal.position).unwrap());
+            ends.push(end(&journal));
         }
         let whole = std::fs::read(&path).unwrap();
         for length in start..=whole.len() {
@@ -366,14 +412,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, token).unwrap();
-        let start = usize::try_from(journal.position).unwrap();
         journal.append(&batch(3), true).unwrap();
         journal.append(&batch(2), true).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[start + 30] ^= 1;
+        bytes[HEADER + 30] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == start as u64));
+        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
     }
 
     #[test]
@@ -382,9 +427,9 @@ mod tests {
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, token).unwrap();
         journal.append(&batch(3), true).unwrap();
-        let lost = usize::try_from(journal.position).unwrap();
+        let lost = usize::try_from(journal.place(journal.position)).unwrap();
         journal.append(&batch(2), false).unwrap();
-        let kept = usize::try_from(journal.position).unwrap();
+        let kept = usize::try_from(journal.place(journal.position)).unwrap();
         journal.append(&Line::Written { offset: 1 }, false).unwrap();
         // A power cut: the page of the second line was not written, that of the third was.
         let mut bytes = std::fs::read(&path).unwrap();
@@ -412,9 +457,75 @@ mod tests {
         assert_eq!(lines_of(&mut two), [batch(3)]);
         two.append(&batch(2), true).unwrap();
         assert_eq!(lines_of(&mut one), [batch(2)]);
-        one.position = MAX_JOURNAL + 1;
-        one.written(0, true, || Token::from_bytes([8; 16])).unwrap();
+        // Someone moved the journal away.
+        std::fs::remove_file(&path).unwrap();
+        Journal::open(&path, || Token::from_bytes([8; 16])).unwrap();
         assert_eq!(two.read_new().unwrap(), News::Replaced);
-        assert_eq!(one.read_new().unwrap(), News::Lines(vec![]));
+        assert_eq!(one.read_new().unwrap(), News::Replaced);
+    }
+
+    /// A batch longer than a journal that is left as it is.
+    fn long_batch() -> Line {
+        let changes = (0..1 << 15).map(|by| Change::Count { profile: "vm".parse().unwrap(), by });
+        Line::Batch { at: 5, changes: changes.collect() }
+    }
+
+    #[test]
+    fn what_the_files_hold_is_cut_off_and_nobody_has_to_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut one = Journal::open(&path, token).unwrap();
+        let mut two = Journal::open(&path, token).unwrap();
+        let mut late = Journal::open(&path, token).unwrap();
+        let length = || std::fs::metadata(&path).unwrap().len();
+        one.append(&long_batch(), true).unwrap();
+        let offset = one.position();
+        one.append(&batch(3), true).unwrap();
+        assert_eq!(lines_of(&mut two), [long_batch(), batch(3)]);
+        assert!(length() > MAX_JOURNAL);
+
+        one.written(offset).unwrap();
+        assert!(length() < 500, "{}", length());
+        assert_eq!(lines_of(&mut two), [Line::Written { offset }]);
+        two.append(&batch(4), true).unwrap();
+        assert_eq!(lines_of(&mut one), [batch(4)]);
+        // One that had not read as far begins again, and so does one that starts.
+        assert_eq!(late.read_new().unwrap(), News::Replaced);
+        let mut fresh = Journal::open(&path, token).unwrap();
+        let News::Lines(lines) = fresh.read_new().unwrap() else { panic!("replaced") };
+        let expected = [batch(3), Line::Written { offset }, batch(4)];
+        assert_eq!(lines.iter().map(|(_, line)| line).collect::<Vec<_>>(), expected.each_ref());
+        assert_eq!(lines[0].0, offset);
+        assert_eq!((fresh.position(), one.position()), (two.position(), two.position()));
+    }
+
+    #[test]
+    fn less_than_half_is_not_worth_copying_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, token).unwrap();
+        journal.append(&batch(3), true).unwrap();
+        let offset = journal.position();
+        journal.append(&long_batch(), true).unwrap();
+        journal.written(offset).unwrap();
+        assert_eq!((journal.header.base, offset > 0), (0, true));
+        assert_eq!(journal.read_new().unwrap(), News::Lines(vec![]));
+    }
+
+    #[test]
+    fn damage_in_what_was_copied_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, token).unwrap();
+        journal.append(&long_batch(), true).unwrap();
+        let offset = journal.position();
+        journal.append(&batch(3), true).unwrap();
+        journal.written(offset).unwrap();
+        journal.append(&batch(2), true).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[HEADER + 30] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
     }
 }

@@ -337,13 +337,6 @@ impl Sources {
         }
     }
 
-    /// Another journal has begun, and the files hold all of the one before.
-    pub(super) fn begin_journal(&mut self) {
-        for expected in self.expected.values_mut() {
-            (expected.offset, expected.replaced_offset) = (0, 0);
-        }
-    }
-
     /// The file that says what the rewritten copies were made from, when there is one to write.
     pub(super) fn write_origins<'a>(
         &mut self,

@@ -4,7 +4,8 @@
 //! is true. Rendering, writing and syncing happen without the lock; it is taken again for the
 //! renames of `state` and CMDBs, so that an admin's edit that came meanwhile is noticed and not
 //! overwritten, and for the line in the journal that says how far the files have come. One
-//! process at a time does this: it holds the lock `syncer`.
+//! process at a time does this: it holds the lock `syncer`. Requests never wait for it: however
+//! fast they come, one round writes at most a few files for each machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -33,7 +33,7 @@ impl Facts {
         }
         let text = text_of(file, bytes)?;
         match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(json) => from_json(&json).map_err(|message| {
+            Ok(json) => from_json(json).map_err(|message| {
                 Diagnostic::error(Code::FactsShape, file, text, Span::default(), message)
                     .with_help(SHAPE)
             }),
@@ -59,33 +59,39 @@ fn further(file: &str, text: &str, json: &serde_json::Error, literal: Diagnostic
         .with_help(SHAPE)
 }
 
-fn from_json(json: &serde_json::Value) -> Result<Facts, String> {
-    let list = json.as_array().ok_or("facts are a list of lists of four")?;
+/// Takes what was read apart: texts are many, and none is copied.
+fn from_json(json: serde_json::Value) -> Result<Facts, String> {
+    let serde_json::Value::Array(list) = json else {
+        return Err("facts are a list of lists of four".to_owned());
+    };
     check_count(list.len())?;
-    list.iter()
+    list.into_iter()
         .enumerate()
         .map(|(position, item)| {
-            let columns = item.as_array().map(Vec::as_slice).unwrap_or_default();
-            let values = columns.iter().map(json_value).collect::<Option<Vec<Value>>>();
+            let columns = match item {
+                serde_json::Value::Array(columns) => columns,
+                _ => Vec::new(),
+            };
+            let values = columns.into_iter().map(json_value).collect::<Option<Vec<Value>>>();
             fact(values).map_err(|why| format!("fact {}: {why}", position + 1))
         })
         .collect::<Result<Vec<Fact>, String>>()
         .map(Facts)
 }
 
-fn json_value(json: &serde_json::Value) -> Option<Value> {
+fn json_value(json: serde_json::Value) -> Option<Value> {
     Some(match json {
         serde_json::Value::Null => Value::None,
-        serde_json::Value::Bool(value) => Value::Bool(*value),
+        serde_json::Value::Bool(value) => Value::Bool(value),
         serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(whole), _) => Value::Integer(whole),
             // Beyond 64 bits with a sign: the digits, as the literal reader has it.
             (None, Some(whole)) => Value::Text(whole.to_string()),
             (None, None) => Value::Float(number.as_f64()?),
         },
-        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::String(text) => Value::Text(text),
         serde_json::Value::Array(items) => {
-            Value::List(items.iter().map(json_value).collect::<Option<Vec<Value>>>()?)
+            Value::List(items.into_iter().map(json_value).collect::<Option<Vec<Value>>>()?)
         }
         serde_json::Value::Object(_) => return None,
     })
@@ -124,8 +130,8 @@ fn fact(values: Option<Vec<Value>>) -> Result<Fact, String> {
     let Ok([class, name, key, value]) = <[Value; 4]>::try_from(values) else {
         return Err(format!("a fact has class, name, key and value; this has {count} columns"));
     };
-    let fact = Fact(class.as_text(), name.as_text(), key.as_text(), value);
-    let longest = [fact.0.len(), fact.1.len(), fact.2.len(), fact.3.as_text().len()];
+    let fact = Fact(class.into_text(), name.into_text(), key.into_text(), value);
+    let longest = [fact.0.len(), fact.1.len(), fact.2.len(), fact.3.text().len()];
     if longest.into_iter().any(|length| length > MAX_TEXT) {
         return Err(format!("a text of a fact is longer than {} KiB", MAX_TEXT >> 10));
     }

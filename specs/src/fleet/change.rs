@@ -81,7 +81,7 @@ pub fn facts_digest(facts: &Facts) -> String {
             Value::Text(text) => add(text),
             other => {
                 add("not text");
-                add(&other.as_text());
+                add(&other.text());
             }
         }
     }

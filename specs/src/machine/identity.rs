@@ -179,7 +179,7 @@ fn permanent_macs(facts: &Facts) -> Vec<Mac> {
     let network = || facts.0.iter().filter(|fact| fact.0 == "network");
     let marked = network().any(|fact| fact.2 == "permanent");
     let permanent: BTreeSet<&str> = network()
-        .filter(|fact| fact.2 == "permanent" && fact.3.as_text() == "yes")
+        .filter(|fact| fact.2 == "permanent" && fact.3.text() == "yes")
         .map(|fact| fact.1.as_str())
         .collect();
     let mut macs: Vec<Mac> = Vec::new();
@@ -187,7 +187,7 @@ fn permanent_macs(facts: &Facts) -> Vec<Mac> {
         if marked && !permanent.contains(fact.1.as_str()) {
             continue;
         }
-        if let Ok(mac) = fact.3.as_text().parse::<Mac>()
+        if let Ok(mac) = fact.3.text().parse::<Mac>()
             && !JUNK_MACS.contains(&mac.as_str())
             && !macs.contains(&mac)
         {

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use crate::facts::Facts;
 use crate::lang::{Line, Test, Truth, Unit};
 
@@ -14,8 +16,8 @@ pub(crate) type TextId = u32;
 pub(crate) struct Index {
     /// The columns of every fact as numbers of texts.
     columns: Vec<[TextId; 4]>,
-    texts: Vec<String>,
-    ids: HashMap<String, TextId>,
+    /// Each once; its number is its place.
+    texts: IndexSet<String>,
     by_class_and_key: HashMap<(TextId, TextId), Vec<u32>>,
     everything: Vec<u32>,
 }
@@ -24,14 +26,13 @@ impl Index {
     pub(super) fn new(facts: &Facts) -> Index {
         let mut index = Index {
             columns: Vec::with_capacity(facts.0.len()),
-            texts: Vec::new(),
-            ids: HashMap::new(),
+            texts: IndexSet::new(),
             by_class_and_key: HashMap::new(),
             everything: Vec::with_capacity(facts.0.len()),
         };
         for (position, fact) in (0_u32..).zip(&facts.0) {
-            let value = fact.3.as_text();
-            let columns = [&fact.0, &fact.1, &fact.2, &value].map(|text| index.intern(text));
+            let value = fact.3.text();
+            let columns = [&fact.0, &fact.1, &fact.2, &*value].map(|text| index.intern(text));
             index.by_class_and_key.entry((columns[0], columns[2])).or_default().push(position);
             index.columns.push(columns);
             index.everything.push(position);
@@ -40,13 +41,14 @@ impl Index {
     }
 
     fn intern(&mut self, text: &str) -> TextId {
-        if let Some(&id) = self.ids.get(text) {
-            return id;
-        }
-        let id = TextId::try_from(self.texts.len()).unwrap_or(TextId::MAX);
-        self.texts.push(text.to_owned());
-        self.ids.insert(text.to_owned(), id);
-        id
+        let known = self.texts.get_index_of(text);
+        let place = known.unwrap_or_else(|| self.texts.insert_full(text.to_owned()).0);
+        TextId::try_from(place).unwrap_or(TextId::MAX)
+    }
+
+    /// The number of a text, if some fact holds it.
+    fn id_of(&self, text: &str) -> Option<TextId> {
+        self.texts.get_index_of(text).and_then(|place| TextId::try_from(place).ok())
     }
 
     /// How many different texts there are.
@@ -65,7 +67,7 @@ impl Index {
 
     /// The facts with this value, in order.
     pub(crate) fn with_value<'i>(&'i self, text: &str) -> impl Iterator<Item = usize> + 'i {
-        let id = self.ids.get(text).copied();
+        let id = self.id_of(text);
         let facts = if id.is_some() { &self.columns[..] } else { &[] };
         facts.iter().enumerate().filter(move |(_, it)| Some(it[3]) == id).map(|(fact, _)| fact)
     }
@@ -73,7 +75,7 @@ impl Index {
     /// Whether every text that a line names stands in some fact: the cheapest reason for a no.
     pub(super) fn knows_texts_of(&self, line: &Line) -> bool {
         line.columns.iter().all(|column| match &column.test {
-            Some(Test::Literal(crate::value::Value::Text(text))) => self.ids.contains_key(text),
+            Some(Test::Literal(crate::value::Value::Text(text))) => self.texts.contains(text),
             _ => true,
         })
     }
@@ -85,12 +87,8 @@ impl Index {
         let mut possible = true;
         for (position, column) in line.columns.iter().enumerate() {
             let Some(Test::Literal(value)) = &column.test else { continue };
-            let id = match value {
-                crate::value::Value::Text(text) => self.ids.get(text.as_str()),
-                other => self.ids.get(&other.as_text()),
-            };
-            match id {
-                Some(&id) => wanted[position] = Some(id),
+            match self.id_of(&value.text()) {
+                Some(id) => wanted[position] = Some(id),
                 None => possible = false,
             }
         }
