@@ -204,8 +204,7 @@ fn line(name: &str, numbers: Numbers) -> String {
 /// for a known name is not.
 pub fn merge(kind: Kind, text: &str, known: &mut Accounts) -> Result<(), IdsError> {
     for (index, text) in text.lines().enumerate() {
-        // `+` lines of NIS stand for accounts that are elsewhere.
-        if text.trim().is_empty() || text.starts_with(['#', '+', '-']) {
+        if !is_account(text) {
             continue;
         }
         let wrong = || IdsError::Line { kind, line: index + 1, text: text.to_owned() };
@@ -230,6 +229,12 @@ pub fn merge(kind: Kind, text: &str, known: &mut Accounts) -> Result<(), IdsErro
         };
     }
     Ok(())
+}
+
+/// Whether a line of an account file is no remark, and none of the lines of NIS (`+`, `-`), which
+/// stand for accounts that are elsewhere.
+fn is_account(line: &str) -> bool {
+    !line.trim().is_empty() && !line.starts_with(['#', '+', '-'])
 }
 
 fn show(numbers: Numbers) -> String {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Accounts, IdsError, Kind, Numbers, Table, line, merge};
+use super::{Accounts, IdsError, Kind, Numbers, Table, is_account, line, merge};
 
 /// The first number that is proposed for an account without one: where packages' accounts begin.
 const FIRST: u32 = 100;
@@ -141,13 +141,14 @@ fn numbers(
     Ok((map, changes))
 }
 
-/// The text with the numbers in these fields replaced.
+/// The text with the numbers that move replaced in these fields of its accounts.
 fn rewrite(text: &str, fields: &[(usize, &BTreeMap<u32, u32>)]) -> String {
     let new_line = |text: &str| {
         let mut words: Vec<String> = text.split(':').map(str::to_owned).collect();
-        for (field, map) in fields {
+        for (field, map) in fields.iter().filter(|_| is_account(text)) {
             let Some(word) = words.get_mut(*field) else { continue };
-            if let Some(to) = word.parse().ok().and_then(|from: u32| map.get(&from)) {
+            let Ok(from) = word.parse::<u32>() else { continue };
+            if let Some(to) = map.get(&from).filter(|to| **to != from) {
                 *word = to.to_string();
             }
         }
@@ -185,6 +186,20 @@ mod tests {
         let again = renumbered(&answer.passwd, &answer.group).unwrap();
         assert_eq!(again.changes, []);
         assert_eq!((again.passwd, again.group), (answer.passwd, answer.group));
+    }
+
+    /// Remarks were once renumbered, and numbers that stay were written as others would.
+    #[test]
+    fn what_does_not_move_stays_as_it_is_written() {
+        let table = "uids = {'root': (5, 5), 'a': (7, 7)}\ngids = {'root': (5, ''), 'a': (7, '')}";
+        let table = Table::parse("t", table).unwrap();
+        let passwd =
+            |id| format!("# a:x:0:0:\n#b:x:0:0:\n+c:x:0:0:\nroot:x:{id}:{id}:\na:x:07:+7:\n");
+        let group = |id| format!("#b:x:0:\n-c:x:0:\nroot:x:{id}:\na:x:+07:\n");
+        for id in [0, 5] {
+            let answer = renumber(&passwd(id), &group(id), &table).unwrap();
+            assert_eq!((answer.passwd, answer.group), (passwd(5), group(5)));
+        }
     }
 
     #[test]
