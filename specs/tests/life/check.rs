@@ -9,7 +9,7 @@ use specs::diagnostic::Code;
 
 use crate::hall::{CMDB, CONFIGURE, SPECS};
 
-fn checked(changes: &[(&str, &str)]) -> Report {
+fn files(changes: &[(&str, &str)]) -> Files {
     let mut files: Files = [
         ("state", "[('vm', 3)]"),
         ("vm.specs", SPECS),
@@ -24,7 +24,11 @@ fn checked(changes: &[(&str, &str)]) -> Report {
             text => files.insert((*name).to_owned(), text.into()),
         };
     }
-    check(&files)
+    files
+}
+
+fn checked(changes: &[(&str, &str)]) -> Report {
+    check(&files(changes))
 }
 
 /// Findings as `code file:line:column message`, those about what is bound for nobody left out.
@@ -85,6 +89,19 @@ fn files_that_are_missing_or_never_used() {
         assert_eq!(codes, ["check-unlisted", code], "{file}");
     }
     find(&[("vm.cmdb", ""), ("vm.configure", &CONFIGURE.replace("{{ hostname }}", "one"))], &[]);
+}
+
+#[test]
+fn files_that_are_read_are_text() {
+    for (name, read) in [("state", true), ("vm.specs", true), ("hp.cmdb", true), ("README", false)]
+    {
+        let mut files = files(&[]);
+        files.insert(name.to_owned(), b"# caf\xe9\n[]".to_vec());
+        let findings = check(&files).findings;
+        let found = findings.iter().filter(|it| it.code == Code::FileEncoding);
+        let places: Vec<(&str, usize)> = found.map(|it| (&*it.file, it.column)).collect();
+        assert_eq!(places, if read { vec![(name, 6)] } else { vec![] });
+    }
 }
 
 #[test]

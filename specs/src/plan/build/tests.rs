@@ -220,9 +220,15 @@ fn an_mbr_that_a_bios_starts_has_its_kernels_partition_active() {
 }
 
 #[test]
-fn a_bios_starts_the_disk_with_the_root_file_system_where_none_is_marked() {
+fn a_bios_starts_the_disk_with_the_kernel_where_none_is_marked() {
     let data = r#"(size: "rest", use: filesystem(type: ext4, mount: "/srv"))"#;
-    for (first, second, expected) in [(ROOT, data, "/dev/vda"), (data, ROOT, "/dev/vdb")] {
+    let boot = r#"(size: "rest", use: filesystem(type: ext4, mount: "/boot"))"#;
+    for (first, second, expected) in [
+        (ROOT, data, "/dev/vda"),
+        (data, ROOT, "/dev/vdb"),
+        (ROOT, boot, "/dev/vdb"),
+        (boot, ROOT, "/dev/vda"),
+    ] {
         let text = VM.replace("table: gpt, boot: auto", "table: msdos").replace(ROOT, first);
         let other =
             format!(r#"disks: [(device: "/dev/vdb", table: msdos, partitions: [{second}]), "#);
