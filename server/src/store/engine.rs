@@ -73,7 +73,7 @@ impl Engine {
         };
         // What stands before that is in the files.
         let written = lines.iter().rev().find_map(|(_, line)| match line {
-            Line::Written { offset } => Some(*offset),
+            Line::Written { offset, .. } => Some(*offset),
             Line::Batch { .. } | Line::Writing { .. } => None,
         });
         engine.replay(lines.into_iter().filter(|(at, _)| written.is_none_or(|end| *at >= end)));
@@ -201,24 +201,27 @@ impl Engine {
         self.durable
     }
 
-    /// Whether the readable files lag behind the journal.
+    /// Whether readable files that can be written lag behind the journal.
     pub(super) fn is_behind(&self) -> bool {
-        !self.unwritten.is_empty()
+        self.unwritten.has_machines()
+            || self.unwritten.files.keys().any(|file| self.can_be_written(file))
+    }
+
+    /// What cannot be written, because an admin broke or removed the file, stays in the journal.
+    fn can_be_written(&self, file: &File) -> bool {
+        self.sources.is_writable(file) && self.world.is_good(file)
     }
 
     /// What the readable files lack; `None` when that is nothing.
     pub(super) fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
         self.commit(super::now())?;
-        if self.unwritten.is_empty() {
+        if !self.is_behind() {
             return Ok(None);
         }
         let mut files = Vec::new();
         let mut kept = BTreeSet::new();
         for file in self.unwritten.files.keys() {
-            // What cannot be written, because an admin broke or removed the file, stays in the
-            // journal.
-            let is_writable = self.sources.is_writable(file);
-            let text = self.world.fold(file).filter(|_| is_writable);
+            let text = if self.can_be_written(file) { self.world.fold(file) } else { None };
             let Some(text) = text else {
                 kept.insert(file.clone());
                 continue;
@@ -256,7 +259,7 @@ impl Engine {
         let Prepared { token, offset, files, mut kept, replacement, digests, mut folders } =
             prepared;
         let failed = |source| StoreError::Io { path: self.section.private_dir(), source };
-        let same_journal = self.journal.token() == token;
+        let same_journal = self.is_of_this_journal(&token, offset);
         let untouched = |text: &&FileText| {
             same_journal
                 && self.sources.is_writable(&text.file)
@@ -305,15 +308,20 @@ impl Engine {
 
     /// Takes note that the files hold everything up to the snapshot.
     pub(super) fn note_written(&mut self, placed: &Placed) -> Result<(), StoreError> {
-        if self.journal.token() != placed.token {
+        if !self.is_of_this_journal(&placed.token, placed.offset) {
             return Ok(());
         }
-        self.unwritten.written(placed.offset, &placed.kept);
         // What an admin's edit kept out of a file is only in the journal.
-        if placed.kept.is_empty() {
-            self.journal.written(placed.offset)?;
-        }
+        let kept = self.unwritten.kept(placed.offset, &placed.kept);
+        self.unwritten.written(placed.offset, &kept);
+        self.journal.written(placed.offset, kept)?;
         Ok(())
+    }
+
+    /// Whether a snapshot up to this byte was taken from the journal as it is: a backup may have
+    /// been put in its place since.
+    fn is_of_this_journal(&self, token: &str, offset: u64) -> bool {
+        self.journal.token() == token && offset <= self.journal.position()
     }
 
     fn replay(&mut self, lines: impl IntoIterator<Item = (u64, Line)>) {
@@ -321,7 +329,7 @@ impl Engine {
             match line {
                 Line::Batch { changes, .. } => self.replay_batch(&changes, at),
                 Line::Writing { offset, files } => self.sources.expect(offset, files),
-                Line::Written { offset } => self.unwritten.written(offset, &BTreeSet::new()),
+                Line::Written { offset, kept } => self.unwritten.written(offset, &kept),
             }
         }
     }

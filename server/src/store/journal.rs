@@ -24,9 +24,13 @@ use serde::{Deserialize, Serialize};
 use specs::fleet::Change;
 use specs::machine::Seconds;
 use specs::units::Token;
+use tracing::warn;
 
-/// Beyond this size a journal of which the files hold at least half is cut.
-const MAX_JOURNAL: u64 = 1 << 20;
+use super::files::{Replacement, absent_as_none, sync_folders};
+
+/// Beyond this size a journal of which the files hold at least half is cut. Cutting costs two
+/// syncs and happens at most as often as files are written.
+const MAX_JOURNAL: u64 = 64 << 10;
 
 /// Hexadecimal digits of a line's checksum.
 const CHECKSUM: usize = 16;
@@ -34,9 +38,9 @@ const CHECKSUM: usize = 16;
 /// The first word of a journal, with the version of its format.
 const MAGIC: &str = "edeploy-journal-3";
 
-/// Length of the first line: magic, token and the number of the first byte after it, in as many
-/// digits as the largest has.
-const HEADER: usize = MAGIC.len() + 1 + 32 + 1 + 20 + 1;
+/// Length of the first line: magic, token, the number of the first byte after it in as many
+/// digits as the largest has, and a checksum.
+const HEADER: usize = MAGIC.len() + 1 + 32 + 1 + 20 + 1 + CHECKSUM + 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,10 +61,14 @@ pub(super) enum Line {
         /// By file name.
         files: BTreeMap<String, Placing>,
     },
-    /// The readable files hold everything that stands in the journal before `offset`.
+    /// The readable files hold everything that stands in the journal before `offset`,
     Written {
         /// In bytes.
         offset: u64,
+        /// but for these changes, each with the byte at which its line began: they are of files
+        /// that an admin broke, removed or edited meanwhile.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<(u64, Change)>,
     },
 }
 
@@ -83,6 +91,9 @@ pub(super) struct Journal {
     position: u64,
     /// Up to which byte it is known to be on disk.
     synced: u64,
+    /// Whether the name of its file is known to be on disk: who put it there may have been killed
+    /// before it synced the folder.
+    is_name_synced: bool,
 }
 
 /// The first line.
@@ -144,8 +155,7 @@ impl Journal {
     pub(super) fn open(path: &Path, fresh: impl Fn() -> Token) -> Result<Journal, JournalError> {
         let failed = |source| JournalError::Io { path: path.to_owned(), source };
         let opened =
-            super::files::absent_as_none(File::options().read(true).write(true).open(path))
-                .map_err(failed)?;
+            absent_as_none(File::options().read(true).write(true).open(path)).map_err(failed)?;
         if let Some(file) = opened {
             // A journal is renamed into its place complete; anything else is not ours.
             let header = Header::read(&file)
@@ -158,20 +168,12 @@ impl Journal {
                 header,
                 position: base,
                 synced: base,
+                is_name_synced: false,
             });
         }
         let header = Header { token: fresh().as_str().to_owned(), base: 0 };
-        Journal::begin(path, header, &[]).map_err(failed)
-    }
-
-    /// Puts a journal with these lines, all of them known, in the place of the one at `path`.
-    fn begin(path: &Path, header: Header, lines: &[u8]) -> io::Result<Journal> {
-        let mut replacement = super::files::Replacement::default();
-        replacement.write(path, &[header.text().as_bytes(), lines].concat())?;
-        replacement.commit()?;
-        let file = File::options().read(true).write(true).open(path)?;
-        let position = header.base + lines.len() as u64;
-        Ok(Journal { path: path.to_owned(), file, header, position, synced: position })
+        let begun = Beginning::write(path, header, &[]).and_then(Beginning::put_in_place);
+        begun.map_err(failed)
     }
 
     /// Reads what was added since the last call, and cuts off what a kill left unfinished.
@@ -209,7 +211,7 @@ impl Journal {
     /// Opens the file that is at the path now, if another process has cut the journal. Whether it
     /// is this journal, with every byte that was not read yet.
     fn follow(&mut self) -> io::Result<bool> {
-        let Some(current) = super::files::absent_as_none(File::open(&self.path))? else {
+        let Some(current) = absent_as_none(File::open(&self.path))? else {
             return Ok(false);
         };
         let Some(header) = Header::read(&current)? else { return Ok(false) };
@@ -219,6 +221,7 @@ impl Journal {
             }
             self.file = File::options().read(true).write(true).open(&self.path)?;
             self.header = header;
+            self.is_name_synced = false;
         }
         Ok(true)
     }
@@ -239,6 +242,7 @@ impl Journal {
             self.file.write_all_at(text.as_bytes(), self.place(self.position))?;
             if sync {
                 self.file.sync_data()?;
+                self.sync_name()?;
             }
             Ok(text.len() as u64)
         });
@@ -258,6 +262,15 @@ impl Journal {
         }
     }
 
+    fn sync_name(&mut self) -> io::Result<()> {
+        if !self.is_name_synced {
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            sync_folders(&[folder.to_owned()].into())?;
+            self.is_name_synced = true;
+        }
+        Ok(())
+    }
+
     /// Where the next line will begin.
     pub(super) fn position(&self) -> u64 {
         self.position
@@ -268,33 +281,78 @@ impl Journal {
         &self.header.token
     }
 
-    /// Notes that the readable files hold everything before `offset`, and cuts that off when it is
-    /// at least half of a long journal: what is copied is never more than what is saved.
-    pub(super) fn written(&mut self, offset: u64) -> Result<(), JournalError> {
-        let (saved, copied) = (offset.saturating_sub(self.header.base), self.position - offset);
-        let note = Line::Written { offset };
+    /// Notes that the readable files hold everything before `offset` but for what is `kept`, and
+    /// cuts that off when it is at least half of a long journal: what is copied is never more than
+    /// what is saved.
+    pub(super) fn written(
+        &mut self,
+        offset: u64,
+        kept: Vec<(u64, Change)>,
+    ) -> Result<(), JournalError> {
+        let saved = offset.saturating_sub(self.header.base);
+        let copied = self.position.saturating_sub(offset);
+        let note = Line::Written { offset, kept };
         if saved + copied <= MAX_JOURNAL || saved < copied {
             return self.append(&note, false);
         }
-        self.cut(offset, &note)
-            .map_err(|source| JournalError::Io { path: self.path.clone(), source })
+        let shorter = match self.shorter(offset, &note) {
+            Ok(shorter) => shorter,
+            // The disk has no room for a copy, say; there may be some for a line.
+            Err(error) => {
+                warn!(%error, journal = %self.path.display(), "it could not be cut, and stays long");
+                return self.append(&note, false);
+            }
+        };
+        *self = shorter
+            .put_in_place()
+            .map_err(|source| JournalError::Io { path: self.path.clone(), source })?;
+        Ok(())
     }
 
-    /// Puts a journal in the place of this one that begins with byte `base` of it, and ends with
-    /// `note`.
-    fn cut(&mut self, base: u64, note: &Line) -> io::Result<()> {
+    /// Writes a journal beside this one that begins with byte `base` of it, and ends with `note`.
+    fn shorter(&self, base: u64, note: &Line) -> io::Result<Beginning> {
         let mut lines = vec![0; usize::try_from(self.position - base).unwrap_or(usize::MAX)];
         self.file.read_exact_at(&mut lines, self.place(base))?;
-        lines.extend(render(note, self.synced)?.into_bytes());
+        // What stands before the note is on disk before the note is.
+        lines.extend(render(note, self.position)?.into_bytes());
         let header = Header { token: self.header.token.clone(), base };
-        *self = Journal::begin(&self.path, header, &lines)?;
-        Ok(())
+        Beginning::write(&self.path, header, &lines)
+    }
+}
+
+/// A journal that lies beside the one whose place it will take.
+struct Beginning {
+    path: PathBuf,
+    header: Header,
+    position: u64,
+    replacement: Replacement,
+}
+
+impl Beginning {
+    /// Writes it and syncs it.
+    fn write(path: &Path, header: Header, lines: &[u8]) -> io::Result<Beginning> {
+        let mut replacement = Replacement::default();
+        replacement.write(path, &[header.text().as_bytes(), lines].concat())?;
+        replacement.sync()?;
+        let position = header.base + lines.len() as u64;
+        Ok(Beginning { path: path.to_owned(), header, position, replacement })
+    }
+
+    /// Puts it in its place. When this fails, nobody knows whether what was open there before is
+    /// the journal still.
+    fn put_in_place(self) -> io::Result<Journal> {
+        let Beginning { path, header, position, replacement } = self;
+        sync_folders(&replacement.put_in_place(|_| true)?)?;
+        let file = File::options().read(true).write(true).open(&path)?;
+        Ok(Journal { path, file, header, position, synced: position, is_name_synced: true })
     }
 }
 
 impl Header {
     fn text(&self) -> String {
-        format!("{MAGIC} {} {:020}\n", self.token, self.base)
+        let text = format!("{MAGIC} {} {:020}", self.token, self.base);
+        let sum = checksum(text.as_bytes());
+        format!("{text} {sum}\n")
     }
 
     /// The first line of this file; `None` when it has none that is a journal's.
@@ -306,9 +364,10 @@ impl Header {
             Err(error) => return Err(error),
         }
         let header = str::from_utf8(&bytes).ok().and_then(|text| {
-            let (token, base) =
-                text.strip_prefix(MAGIC)?.strip_prefix(' ')?.strip_suffix('\n')?.split_once(' ')?;
-            Some(Header { token: token.to_owned(), base: base.parse().ok()? })
+            let (text, sum) = text.strip_suffix('\n')?.rsplit_once(' ')?;
+            let (token, base) = text.strip_prefix(MAGIC)?.strip_prefix(' ')?.split_once(' ')?;
+            let header = Header { token: token.to_owned(), base: base.parse().ok()? };
+            (checksum(text.as_bytes()) == sum).then_some(header)
         });
         Ok(header)
     }
@@ -355,177 +414,4 @@ fn synced_in(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn token() -> Token {
-        Token::from_bytes([7; 16])
-    }
-
-    fn batch(left: i64) -> Line {
-        let profile = "vm".parse().unwrap();
-        Line::Batch { at: 5, changes: vec![Change::Count { profile, by: left }] }
-    }
-
-    fn lines_of(journal: &mut Journal) -> Vec<Line> {
-        let News::Lines(lines) = journal.read_new().unwrap() else { panic!("replaced") };
-        lines.into_iter().map(|(_, line)| line).collect()
-    }
-
-    #[test]
-    fn a_line_is_read_as_it_was_written() {
-        for line in [batch(3), Line::Written { offset: 7 }] {
-            let text = render(&line, 5).unwrap();
-            let stored = read_line(text.trim_end().as_bytes()).unwrap();
-            assert_eq!((stored.line, stored.synced), (line, 5));
-        }
-    }
-
-    #[test]
-    fn every_prefix_is_a_prefix_of_the_batches() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, token).unwrap();
-        let end = |journal: &Journal| usize::try_from(journal.place(journal.position)).unwrap();
-        let start = end(&journal);
-        let mut ends = vec![start];
-        for left in [3, 2, 1] {
-            journal.append(&batch(left), true).unwrap();
-            ends.push(end(&journal));
-        }
-        let whole = std::fs::read(&path).unwrap();
-        for length in start..=whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            let mut reopened = Journal::open(&path, token).unwrap();
-            let complete = ends.iter().filter(|end| **end <= length).count() - 1;
-            let expected: Vec<Line> = [3, 2, 1][..complete].iter().map(|n| batch(*n)).collect();
-            assert_eq!(lines_of(&mut reopened), expected, "{length}");
-            // And it goes on from there.
-            reopened.append(&batch(9), true).unwrap();
-            let mut again = Journal::open(&path, token).unwrap();
-            assert_eq!(lines_of(&mut again).len(), complete + 1);
-        }
-    }
-
-    #[test]
-    fn damage_before_the_end_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, token).unwrap();
-        journal.append(&batch(3), true).unwrap();
-        journal.append(&batch(2), true).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[HEADER + 30] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
-    }
-
-    #[test]
-    fn lines_that_were_promised_to_nobody_are_lost_in_any_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, token).unwrap();
-        journal.append(&batch(3), true).unwrap();
-        let lost = usize::try_from(journal.place(journal.position)).unwrap();
-        journal.append(&batch(2), false).unwrap();
-        let kept = usize::try_from(journal.place(journal.position)).unwrap();
-        journal.append(&Line::Written { offset: 1 }, false).unwrap();
-        // A power cut: the page of the second line was not written, that of the third was.
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[lost..kept].fill(0);
-        std::fs::write(&path, &bytes).unwrap();
-        let mut reopened = Journal::open(&path, token).unwrap();
-        assert_eq!(lines_of(&mut reopened), [batch(3)]);
-        reopened.append(&batch(1), true).unwrap();
-        reopened.append(&batch(0), false).unwrap();
-        // What was synced later makes the same damage an error.
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[lost..lost + 20].fill(0);
-        std::fs::write(&path, &bytes).unwrap();
-        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == lost as u64));
-    }
-
-    #[test]
-    fn processes_see_each_others_lines_and_a_new_journal() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut one = Journal::open(&path, token).unwrap();
-        let mut two = Journal::open(&path, token).unwrap();
-        one.append(&batch(3), true).unwrap();
-        assert_eq!(lines_of(&mut two), [batch(3)]);
-        two.append(&batch(2), true).unwrap();
-        assert_eq!(lines_of(&mut one), [batch(2)]);
-        // Someone moved the journal away.
-        std::fs::remove_file(&path).unwrap();
-        Journal::open(&path, || Token::from_bytes([8; 16])).unwrap();
-        assert_eq!(two.read_new().unwrap(), News::Replaced);
-        assert_eq!(one.read_new().unwrap(), News::Replaced);
-    }
-
-    /// A batch longer than a journal that is left as it is.
-    fn long_batch() -> Line {
-        let changes = (0..1 << 15).map(|by| Change::Count { profile: "vm".parse().unwrap(), by });
-        Line::Batch { at: 5, changes: changes.collect() }
-    }
-
-    #[test]
-    fn what_the_files_hold_is_cut_off_and_nobody_has_to_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut one = Journal::open(&path, token).unwrap();
-        let mut two = Journal::open(&path, token).unwrap();
-        let mut late = Journal::open(&path, token).unwrap();
-        let length = || std::fs::metadata(&path).unwrap().len();
-        one.append(&long_batch(), true).unwrap();
-        let offset = one.position();
-        one.append(&batch(3), true).unwrap();
-        assert_eq!(lines_of(&mut two), [long_batch(), batch(3)]);
-        assert!(length() > MAX_JOURNAL);
-
-        one.written(offset).unwrap();
-        assert!(length() < 500, "{}", length());
-        assert_eq!(lines_of(&mut two), [Line::Written { offset }]);
-        two.append(&batch(4), true).unwrap();
-        assert_eq!(lines_of(&mut one), [batch(4)]);
-        // One that had not read as far begins again, and so does one that starts.
-        assert_eq!(late.read_new().unwrap(), News::Replaced);
-        let mut fresh = Journal::open(&path, token).unwrap();
-        let News::Lines(lines) = fresh.read_new().unwrap() else { panic!("replaced") };
-        let expected = [batch(3), Line::Written { offset }, batch(4)];
-        assert_eq!(lines.iter().map(|(_, line)| line).collect::<Vec<_>>(), expected.each_ref());
-        assert_eq!(lines[0].0, offset);
-        assert_eq!((fresh.position(), one.position()), (two.position(), two.position()));
-    }
-
-    #[test]
-    fn less_than_half_is_not_worth_copying_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, token).unwrap();
-        journal.append(&batch(3), true).unwrap();
-        let offset = journal.position();
-        journal.append(&long_batch(), true).unwrap();
-        journal.written(offset).unwrap();
-        assert_eq!((journal.header.base, offset > 0), (0, true));
-        assert_eq!(journal.read_new().unwrap(), News::Lines(vec![]));
-    }
-
-    #[test]
-    fn damage_in_what_was_copied_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, token).unwrap();
-        journal.append(&long_batch(), true).unwrap();
-        let offset = journal.position();
-        journal.append(&batch(3), true).unwrap();
-        journal.written(offset).unwrap();
-        journal.append(&batch(2), true).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[HEADER + 30] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-        assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
-    }
-}
+mod tests;

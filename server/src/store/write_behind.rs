@@ -37,9 +37,10 @@ pub(super) struct Unwritten {
 }
 
 impl Unwritten {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether some machine's record or facts are not written.
+    pub(super) fn has_machines(&self) -> bool {
         // Facts are forgotten with a record.
-        self.files.is_empty() && self.records.is_empty() && self.facts.is_empty()
+        !(self.records.is_empty() && self.facts.is_empty())
     }
 
     /// Takes note of a change of this file.
@@ -54,10 +55,26 @@ impl Unwritten {
         self.changes.iter().filter(|(_, of, _)| of == file).map(|(.., change)| change).collect()
     }
 
-    /// Everything before this byte was written; `kept` files were not.
-    pub(super) fn written(&mut self, offset: u64, kept: &BTreeSet<File>) {
-        self.files.retain(|file, at| *at >= offset || kept.contains(file));
-        self.changes.retain(|(at, file, _)| *at >= offset || kept.contains(file));
+    /// Those of the changes before this byte that are of `kept` files.
+    pub(super) fn kept(&self, offset: u64, kept: &BTreeSet<File>) -> Vec<(u64, Change)> {
+        let is_kept = |(at, file, _): &&(u64, File, Change)| *at < offset && kept.contains(file);
+        self.changes.iter().filter(is_kept).map(|(at, _, it)| (*at, it.clone())).collect()
+    }
+
+    /// Everything before this byte was written; `kept` changes were not.
+    pub(super) fn written(&mut self, offset: u64, kept: &[(u64, Change)]) {
+        self.files.retain(|_, at| *at >= offset);
+        self.changes.retain(|(at, ..)| *at >= offset);
+        let mut changes = Vec::new();
+        for (at, change) in kept {
+            if let Some(file) = change.file() {
+                self.files.entry(file.clone()).or_insert(*at);
+                changes.push((*at, file, change.clone()));
+            }
+        }
+        // They are the older ones.
+        changes.append(&mut self.changes);
+        self.changes = changes;
         self.records.retain(|_, at| *at >= offset);
         self.facts.retain(|_, (at, ..)| *at >= offset);
         self.forgotten_facts.retain(|_, at| *at >= offset);
@@ -176,9 +193,11 @@ impl Snapshot {
         let mut folders = placed.map_err(|source| failed(&machines, source))?;
         for path in forgotten {
             let removed = absent_as_none(std::fs::remove_file(&path));
+            let is_removed = removed.map_err(|source| failed(&path, source))?.is_some();
             // A record that comes back after a power cut would hold what others were given since.
-            if removed.map_err(|source| failed(&path, source))?.is_some()
-                && let Some(folder) = path.parent()
+            // An earlier round that removed it may have ended before the folder was synced.
+            if let Some(folder) = path.parent()
+                && (is_removed || folder.is_dir())
             {
                 folders.insert(folder.to_owned());
             }

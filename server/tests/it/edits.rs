@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
 use server::handle::Application;
 
 use crate::deployment::{Deployment, entries_cmdb, hostname, machine};
@@ -189,4 +190,61 @@ fn a_machine_that_is_forgotten_leaves_no_facts_under_any_name() {
     store.transact(move |world, now, _| world.forget(&id, now)).unwrap();
     deployment.sync();
     assert_eq!(stored(), [other]);
+}
+
+/// A machine that is known, with other facts each time.
+fn changed_facts(n: u32, round: u32) -> serde_json::Value {
+    let mut facts = machine(n);
+    let noise =
+        (0..20).map(|k| json!(["noise", format!("{round}"), format!("{k}"), "x".repeat(200)]));
+    facts.as_array_mut().unwrap().extend(noise);
+    facts
+}
+
+#[test]
+fn what_a_broken_file_lacks_is_kept_while_the_journal_is_cut() {
+    let mut deployment = Deployment::sized(5);
+    deployment.upload(&machine(1));
+    deployment.upload(&machine(2));
+    deployment.sync();
+    deployment.write("config/state", "[(");
+    release(&deployment, "m1");
+    for round in 0..60 {
+        deployment.upload(&changed_facts(1, round));
+        deployment.sync();
+    }
+    let store = deployment.application.store("SERVER").unwrap();
+    assert!(!store.is_behind(), "nothing that can be written lags");
+    // 300 kB came in.
+    assert!(deployment.read("config/.edeploy/journal").len() < 150_000);
+    assert_eq!(deployment.used(), BTreeSet::from(["m0".to_owned()]));
+
+    // The admin mends what stood there: two were taken, and one came back since.
+    deployment.restart();
+    deployment.write("config/state", "[(\"vm\", 3)]");
+    deployment.sync();
+    assert_eq!(deployment.count(), "4");
+    deployment.restart();
+    deployment.upload(&changed_facts(1, 0));
+    deployment.sync();
+    assert_eq!(deployment.count(), "4");
+}
+
+#[test]
+fn a_profile_that_is_gone_keeps_nothing_behind() {
+    let mut deployment = Deployment::sized(5);
+    deployment.upload(&machine(1));
+    deployment.sync();
+    deployment.write("config/state", "[]");
+    std::fs::remove_file(deployment.path("config/vm.cmdb")).unwrap();
+    // Gone for longer than an editor takes.
+    deployment.restart();
+    release(&deployment, "m0");
+    deployment.sync();
+    let store = deployment.application.store("SERVER").unwrap();
+    assert!(!store.is_behind());
+    let length = || deployment.read("config/.edeploy/journal").len();
+    let before = length();
+    deployment.sync();
+    assert_eq!(length(), before, "nothing is written again and again");
 }

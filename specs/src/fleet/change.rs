@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::File;
 use crate::cmdb::Entry;
 use crate::facts::{Fact, Facts};
 use crate::machine::Record;
@@ -62,6 +63,17 @@ pub enum Change {
         /// The facts; shared, because they are many and nobody changes them any more.
         facts: Arc<Facts>,
     },
+}
+
+impl Change {
+    /// The file that people edit in which this stands.
+    pub fn file(&self) -> Option<File> {
+        match self {
+            Change::Count { .. } => Some(File::State),
+            Change::Entry { profile, .. } => Some(File::Cmdb(profile.clone())),
+            Change::Record { .. } | Change::Forget { .. } | Change::Facts { .. } => None,
+        }
+    }
 }
 
 /// What tells two lists of facts apart without keeping them: 128 bits in hexadecimal.

@@ -158,23 +158,27 @@ impl World {
                 if let Some(state) = self.state.good_mut().or(self.last_state.as_mut()) {
                     state.add(profile, *by);
                 }
-                Some(File::State)
             }
             Change::Entry { profile, position, entry, text, .. } => {
                 if let Some(cmdb) = self.cmdbs.get_mut(profile).and_then(Loaded::good_mut) {
                     cmdb.set(*position, entry.clone(), text.as_deref());
                 }
-                Some(File::Cmdb(profile.clone()))
             }
-            Change::Record { record } => {
-                self.census.insert(record);
-                None
-            }
+            Change::Record { record } => self.census.insert(record),
             Change::Forget { machine, .. } => {
                 self.census.remove(machine);
-                None
             }
-            Change::Facts { .. } => None,
+            Change::Facts { .. } => {}
+        }
+        change.file()
+    }
+
+    /// Whether a file that is rewritten is there and can be understood.
+    pub fn is_good(&self, file: &File) -> bool {
+        match file {
+            File::State => self.state.good().is_some(),
+            File::Cmdb(profile) => self.cmdb(profile).is_some(),
+            File::Specs(_) | File::Configure(_) | File::Script(_) => false,
         }
     }
 
