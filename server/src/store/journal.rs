@@ -11,8 +11,9 @@
 //! while the journal goes on. Once most of a large journal is in the files, that part is cut off:
 //! a shorter file with the rest takes its place. Bytes keep their numbers at that, its first line
 //! says with which one it begins: so a process that had read as far goes on where it was, and no
-//! request waits for files. Another token there means another journal, of which nothing is known.
-//! All of it happens under the lock.
+//! request waits for files. What cannot be written, because an admin broke or removed its file, is
+//! carried along in the `written` line. Another token in the first line means another journal, of
+//! which nothing is known. All of it happens under the lock.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -61,12 +62,13 @@ pub(super) enum Line {
         /// By file name.
         files: BTreeMap<String, Placing>,
     },
-    /// The readable files hold everything that stands in the journal before `offset`,
+    /// The readable files hold everything that stands in the journal before `offset`, but for what
+    /// is `kept`.
     Written {
         /// In bytes.
         offset: u64,
-        /// but for these changes, each with the byte at which its line began: they are of files
-        /// that an admin broke, removed or edited meanwhile.
+        /// Changes of files that an admin broke, removed or edited meanwhile, each with the byte
+        /// at which its line began.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept: Vec<(u64, Change)>,
     },

@@ -16,6 +16,16 @@ fn begun() -> (TempDir, PathBuf, Journal) {
     (folder, path, journal)
 }
 
+/// A bit that flips in the first line after the header is found, and its place is told.
+#[track_caller]
+fn assert_first_line_is_guarded(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[HEADER + 30] ^= 1;
+    std::fs::write(path, &bytes).unwrap();
+    let error = Journal::open(path, token).unwrap().read_new().unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
+}
+
 fn batch(left: i64) -> Line {
     Line::Batch { at: 5, changes: vec![change(left)] }
 }
@@ -67,11 +77,7 @@ fn damage_before_the_end_is_an_error() {
     let (_folder, path, mut journal) = begun();
     journal.append(&batch(3), true).unwrap();
     journal.append(&batch(2), true).unwrap();
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[HEADER + 30] ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-    assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
+    assert_first_line_is_guarded(&path);
 }
 
 #[test]
@@ -164,11 +170,7 @@ fn damage_in_what_was_copied_is_found() {
     journal.append(&batch(3), true).unwrap();
     journal.written(offset, vec![]).unwrap();
     journal.append(&batch(2), true).unwrap();
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[HEADER + 30] ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    let error = Journal::open(&path, token).unwrap().read_new().unwrap_err();
-    assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == HEADER as u64));
+    assert_first_line_is_guarded(&path);
 }
 
 #[test]
