@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::units::{Name, Token, Uuid};
 use crate::wire::ProfileRefusal;
 
-pub use census::Census;
+pub use census::{Census, Packed};
 pub use change::{Change, facts_digest};
 pub use report::Complaint;
 pub use retire::Keep;

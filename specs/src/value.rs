@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 /// The variables of a match: names without `$`, in alphabetical order.
 pub type Variables = BTreeMap<String, Value>;
 
 /// A literal of either file syntax. Mappings keep the order of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// `None` in Python files, `None` in RON, `null` in JSON.
@@ -103,9 +104,98 @@ impl From<i64> for Value {
     }
 }
 
+/// By hand: derived, each variant is tried until one fits, with a written error for each that
+/// does not, and records are full of values.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a number, a truth value, nothing, or a list of these")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::None)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::None)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    /// Whole numbers that are too large for one are read as floats.
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a record stores them in RON, the journal in JSON.
+    #[test]
+    fn values_are_read_as_they_were_written() {
+        let large = 10_000_000_000_000_000_000.0;
+        for (json, expected) in [
+            ("null", Value::None),
+            ("true", Value::Bool(true)),
+            ("-9223372036854775808", Value::Integer(i64::MIN)),
+            ("9223372036854775807", Value::Integer(i64::MAX)),
+            ("10000000000000000000", Value::Float(large)),
+            ("0.1", Value::Float(0.1)),
+            ("2.0", Value::Float(2.0)),
+            ("\"a\\nb\"", Value::from("a\nb")),
+            (
+                "[1,[\"b\",null]]",
+                Value::List(vec![1.into(), Value::List(vec!["b".into(), Value::None])]),
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<Value>(json).unwrap(), expected, "{json}");
+            let ron = crate::wire::to_ron(&expected).unwrap();
+            assert_eq!(
+                crate::wire::ron_options().from_str::<Value>(&ron).unwrap(),
+                expected,
+                "{ron}"
+            );
+        }
+        let error = serde_json::from_str::<Value>("[1,{}]").unwrap_err().to_string();
+        assert!(error.contains("invalid type: map, expected text, a number"), "{error}");
+    }
 
     /// As Python's `str`: what a fact or an entry is compared with.
     #[test]

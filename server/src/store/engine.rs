@@ -240,7 +240,7 @@ impl Engine {
                 original: original.map(str::to_owned),
             });
         }
-        let record = |id: &Name| (id.clone(), self.world.census.get(id));
+        let record = |id: &Name| (id.clone(), self.world.census.packed(id));
         let facts = self.unwritten.facts.values();
         Ok(Some(Snapshot {
             token: self.journal.token().to_owned(),

@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use specs::facts::Facts;
-use specs::fleet::{Change, File};
-use specs::machine::Record;
+use specs::fleet::{Change, File, Packed};
 use specs::units::Name;
 
 use super::files::{FileId, Replacement, absent_as_none, ensure_folder};
@@ -91,8 +90,8 @@ pub(super) struct Snapshot {
     pub(super) files: Vec<FileText>,
     /// Files that lag and cannot be written: an admin broke them.
     pub(super) kept: BTreeSet<File>,
-    /// `None`: the machine was forgotten.
-    pub(super) records: Vec<(Name, Option<Record>)>,
+    /// `None`: the machine was forgotten. They are unpacked without the lock: that takes longest.
+    pub(super) records: Vec<(Name, Option<Packed>)>,
     pub(super) facts: Vec<(Name, Arc<Facts>)>,
     pub(super) forgotten_facts: Vec<Name>,
 }
@@ -172,8 +171,11 @@ impl Snapshot {
         for (machine, record) in &self.records {
             let path = records::path(&machines, machine);
             match record {
-                Some(record) => {
-                    let text = records::text(record).map_err(|source| failed(&path, source))?;
+                Some(packed) => {
+                    let record = packed.unpack().ok_or_else(|| {
+                        StoreError::Defect(format!("the record of {machine} cannot be unpacked"))
+                    })?;
+                    let text = records::text(&record).map_err(|source| failed(&path, source))?;
                     let written = replacement.write(&path, text.as_bytes());
                     written.map_err(|source| failed(&path, source))?;
                 }

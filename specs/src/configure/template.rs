@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior};
 use regex::Regex;
 
 use crate::facts::Facts;
@@ -128,15 +128,16 @@ pub fn clash<'a>(names: impl Iterator<Item = &'a str>) -> Option<TemplateError> 
 ///
 /// [`TemplateError::Syntax`] and [`TemplateError::Dashed`].
 pub fn check(text: &str) -> Result<(), TemplateError> {
-    if is_plain(text) {
-        return Ok(());
-    }
-    environment()
+    if is_plain(text) { Ok(()) } else { compile(text).map(drop) }
+}
+
+fn compile(text: &str) -> Result<Template<'_, '_>, TemplateError> {
+    let template = ENVIRONMENT
         .template_from_str(text)
         .map_err(|error| TemplateError::Syntax { detail: detail(&error) })?;
     match dashed_name(text) {
         Some(written) => Err(TemplateError::Dashed { written }),
-        None => Ok(()),
+        None => Ok(template),
     }
 }
 
@@ -150,14 +151,17 @@ pub fn variables(text: &str) -> BTreeSet<String> {
     if is_plain(text) {
         return BTreeSet::new();
     }
-    let environment = environment();
-    let plain = environment.template_from_str(text).map(|template| {
-        template.undeclared_variables(false).into_iter().collect::<BTreeSet<String>>()
-    });
-    let mut names = plain.unwrap_or_default();
-    names.retain(|name| name != ALL && name != ITEM);
-    names.extend(subscripts(text).map(|name| identifier(&name)));
-    names
+    match ENVIRONMENT.template_from_str(text) {
+        Ok(template) => used_by(&template, text),
+        Err(_) => subscripts(text).map(|name| identifier(&name)).collect(),
+    }
+}
+
+/// As [`variables`], of a template that was compiled from this text.
+fn used_by(template: &Template<'_, '_>, text: &str) -> BTreeSet<String> {
+    let plain = template.undeclared_variables(false).into_iter();
+    let subscripts = subscripts(text).map(|name| identifier(&name));
+    plain.filter(|name| name != ALL && name != ITEM).chain(subscripts).collect()
 }
 
 /// The variables of one match, ready for templates.
@@ -165,7 +169,9 @@ pub fn variables(text: &str) -> BTreeSet<String> {
 pub struct Scope<'a> {
     variables: &'a Variables,
     facts: &'a Facts,
-    item: Option<String>,
+    has_item: bool,
+    /// The variables as the engine takes them.
+    context: minijinja::Value,
 }
 
 /// What a rendered text may hold.
@@ -186,13 +192,16 @@ impl<'a> Scope<'a> {
     pub fn new(variables: &'a Variables, facts: &'a Facts) -> Result<Scope<'a>, TemplateError> {
         match clash(variables.keys().map(String::as_str)) {
             Some(error) => Err(error),
-            None => Ok(Scope { variables, facts, item: None }),
+            None => {
+                Ok(Scope { variables, facts, has_item: false, context: context(variables, None) })
+            }
         }
     }
 
     /// The same variables with `{{ item }}`.
     pub fn with_item(&self, item: String) -> Scope<'a> {
-        Scope { variables: self.variables, facts: self.facts, item: Some(item) }
+        let context = context(self.variables, Some(item));
+        Scope { variables: self.variables, facts: self.facts, has_item: true, context }
     }
 
     /// The value of the variable with exactly this name.
@@ -220,38 +229,29 @@ impl<'a> Scope<'a> {
     }
 
     fn evaluate(&self, text: &str, shape: Shape) -> Result<String, TemplateError> {
-        check(text)?;
-        self.check_values(text, shape)?;
-        environment()
-            .template_from_str(text)
-            .and_then(|template| template.render(self.context()))
-            .map_err(|error| self.explain(text, &error))
-    }
-
-    fn context(&self) -> minijinja::Value {
-        let all = self.variables.iter().map(|(name, value)| (name.clone(), engine_value(value)));
-        let mut context: BTreeMap<String, minijinja::Value> = BTreeMap::new();
-        context.insert(ALL.to_owned(), minijinja::Value::from_pairs(all));
-        context.extend(
-            self.variables.iter().map(|(name, value)| (identifier(name), engine_value(value))),
-        );
-        if let Some(item) = &self.item {
-            context.insert(ITEM.to_owned(), item.as_str().into());
-        }
-        minijinja::Value::from_pairs(context)
+        let template = compile(text)?;
+        self.check_values(&template, text, shape)?;
+        template.render(self.context.clone()).map_err(|error| self.explain(text, &error))
     }
 
     /// Refuses values that could change the structure of what they are put into.
-    fn check_values(&self, text: &str, shape: Shape) -> Result<(), TemplateError> {
-        let used = variables(text);
-        for (name, value) in self.variables {
-            let value_text = value.as_text();
-            if !used.contains(&identifier(name)) || !value_text.contains(char::is_control) {
-                continue;
-            }
+    fn check_values(
+        &self,
+        template: &Template<'_, '_>,
+        text: &str,
+        shape: Shape,
+    ) -> Result<(), TemplateError> {
+        let is_risky = |(_, value): &(&String, &Value)| value.text().contains(char::is_control);
+        let mut risky = self.variables.iter().filter(is_risky).peekable();
+        if risky.peek().is_none() {
+            return Ok(());
+        }
+        let used = used_by(template, text);
+        for (name, value) in risky.filter(|(name, _)| used.contains(&identifier(name))) {
             let reported = self.facts.0.iter().any(|fact| fact.3.same_as(value));
             if shape == Shape::Line || reported {
-                return Err(TemplateError::Control { name: name.clone(), value: value_text });
+                let (name, value) = (name.clone(), value.as_text());
+                return Err(TemplateError::Control { name, value });
             }
         }
         Ok(())
@@ -262,7 +262,7 @@ impl<'a> Scope<'a> {
             let known: BTreeSet<String> =
                 self.variables.keys().map(|name| identifier(name)).collect();
             let mut missing = variables(text);
-            if self.item.is_none() && mentions_item(text) {
+            if !self.has_item && mentions_item(text) {
                 missing.insert(ITEM.to_owned());
             }
             if let Some(name) = missing.into_iter().find(|name| !known.contains(name)) {
@@ -288,14 +288,27 @@ fn engine_value(value: &Value) -> minijinja::Value {
     }
 }
 
-fn environment<'a>() -> Environment<'a> {
+/// All variables by their identifiers, and by their own names in one mapping.
+fn context(variables: &Variables, item: Option<String>) -> minijinja::Value {
+    let values: Vec<(&String, minijinja::Value)> =
+        variables.iter().map(|(name, value)| (name, engine_value(value))).collect();
+    let by_identifier = values.iter().map(|(name, value)| (identifier(name), value.clone()));
+    let mut context: BTreeMap<String, minijinja::Value> = by_identifier.collect();
+    // A variable that is called `var` hides the mapping, and `item` hides one that is called so.
+    let all = values.into_iter().map(|(name, value)| (name.clone(), value));
+    context.entry(ALL.to_owned()).or_insert_with(|| minijinja::Value::from_pairs(all));
+    context.extend(item.map(|item| (ITEM.to_owned(), item.into())));
+    minijinja::Value::from_pairs(context)
+}
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
     environment.set_syntax(syntax.expect("only a newline rule differs from the default syntax"));
     environment.set_fuel(Some(FUEL));
     environment
-}
+});
 
 fn detail(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
@@ -336,8 +349,7 @@ fn subscripts(text: &str) -> impl Iterator<Item = String> {
 }
 
 fn mentions_item(text: &str) -> bool {
-    let environment = environment();
-    environment
+    ENVIRONMENT
         .template_from_str(text)
         .is_ok_and(|template| template.undeclared_variables(false).contains(ITEM))
 }

@@ -10,7 +10,8 @@ mod packed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use self::packed::{Packed, Packer};
+pub use self::packed::Packed;
+use self::packed::Packer;
 use crate::machine::{Identity, Record, Seconds};
 use crate::units::{Mac, Name, Token};
 
@@ -103,6 +104,11 @@ impl Census {
         self.unpack(*self.numbers.get(id)?)
     }
 
+    /// The record with this id, packed as it is kept.
+    pub fn packed(&self, id: &Name) -> Option<Packed> {
+        self.slots.get(*self.numbers.get(id)? as usize)?.clone()
+    }
+
     /// All records, by id.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.numbers.values().filter_map(move |number| self.unpack(*number))
@@ -160,7 +166,7 @@ impl Census {
             self.rebinding.insert(number);
         }
         self.slots[number as usize] = Some(match self.numbers.len() {
-            0..FEW => Packed::Plain(Box::new(record.clone())),
+            0..FEW => Packed::plain(record),
             _ => self.packer.pack(record),
         });
         self.numbers.insert(record.id.clone(), number);

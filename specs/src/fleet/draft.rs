@@ -1,5 +1,6 @@
 //! A decision in the making: sees its own changes, so that two of them add up.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,11 +21,33 @@ pub(super) struct Draft<'a> {
     counts: BTreeMap<Name, i64>,
     changes: Vec<Change>,
     pub(super) warnings: Vec<String>,
+    /// The record of the machine that asks as the world has it, for unpacking it takes time.
+    known: Option<Record>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(world: &'a World, now: Seconds) -> Draft<'a> {
-        Draft { world, now, counts: BTreeMap::new(), changes: Vec::new(), warnings: Vec::new() }
+        Draft {
+            world,
+            now,
+            counts: BTreeMap::new(),
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            known: None,
+        }
+    }
+
+    /// Takes note of a record as the world has it.
+    pub(super) fn keep_known(&mut self, record: Record) {
+        self.known = Some(record);
+    }
+
+    /// The record with this id as the world has it.
+    pub(super) fn known(&self, id: &Name) -> Option<Cow<'_, Record>> {
+        match &self.known {
+            Some(known) if known.id == *id => Some(Cow::Borrowed(known)),
+            _ => self.world.census.get(id).map(Cow::Owned),
+        }
     }
 
     pub(super) fn push(&mut self, change: Change) {
@@ -50,7 +73,7 @@ impl<'a> Draft<'a> {
                 facts: Arc::new(secret::redacted_facts(facts)),
             });
         }
-        if self.world.census.get(&record.id).as_ref() != Some(&record) {
+        if self.known(&record.id).as_deref() != Some(&record) {
             self.save(record);
         }
     }

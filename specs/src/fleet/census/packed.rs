@@ -2,11 +2,13 @@
 //! nearly all of a record, is stored once.
 //!
 //! A record is written as JSON, as the journal does, and compressed against a typical one. What
-//! is unpacked is what was packed.
+//! is unpacked is what was packed: a record that JSON cannot hold is kept as it is.
 
 use std::sync::Arc;
 
+use crate::cmdb::Field;
 use crate::machine::Record;
+use crate::value::Value;
 
 /// Packs records and unpacks them.
 #[derive(Debug, Clone, Default)]
@@ -15,13 +17,17 @@ pub(super) struct Packer {
     typical: Arc<Vec<u8>>,
 }
 
-/// A record.
+/// A record, as the census keeps it: cheap to clone, and for whoever needs the record itself to
+/// unpack when nobody waits for it.
 #[derive(Debug, Clone)]
-pub(super) enum Packed {
+pub struct Packed(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
     /// What differs from the typical record of its time.
     Small { bytes: Box<[u8]>, typical: Arc<Vec<u8>> },
     /// One of a few, or one that cannot be written.
-    Plain(Box<Record>),
+    Plain(Arc<Record>),
 }
 
 /// A typical record is not longer than what the compression can refer to.
@@ -29,9 +35,8 @@ const LONGEST: usize = 32 << 10;
 
 impl Packer {
     pub(super) fn pack(&mut self, record: &Record) -> Packed {
-        let Ok(json) = serde_json::to_vec(record) else {
-            return Packed::Plain(Box::new(record.clone()));
-        };
+        let json = if is_kept_by_json(record) { serde_json::to_vec(record).ok() } else { None };
+        let Some(json) = json else { return Packed::plain(record) };
         // Rarely: each makes those after it smaller, and none of those before it.
         let more = self.typical.len() + self.typical.len() / 4;
         if json.len() > more && json.len() <= LONGEST {
@@ -39,21 +44,42 @@ impl Packer {
         }
         let typical = Arc::clone(&self.typical);
         let bytes = lz4_flex::block::compress_prepend_size_with_dict(&json, &typical);
-        let packed = Packed::Small { bytes: bytes.into_boxed_slice(), typical };
-        // JSON has no float without an end, for one.
-        match packed.unpack() {
-            Some(unpacked) if unpacked == *record => packed,
-            _ => Packed::Plain(Box::new(record.clone())),
-        }
+        let packed = Packed(Form::Small { bytes: bytes.into_boxed_slice(), typical });
+        debug_assert_eq!(packed.unpack().as_ref(), Some(record));
+        packed
+    }
+}
+
+/// JSON has no number without an end. Everything else of a record it gives back.
+fn is_kept_by_json(record: &Record) -> bool {
+    let assigned = record.assignment.iter();
+    let pinned = record.pin.iter().flat_map(|pin| pin.variables.values());
+    let variables = assigned.clone().flat_map(|it| it.variables.values()).chain(pinned);
+    let entries =
+        assigned.filter_map(|it| it.entry.as_ref()).flat_map(|it| [&it.before, &it.after]);
+    let fields = entries.flat_map(|entry| &entry.fields).map(|Field { value, .. }| value);
+    variables.chain(fields).all(has_an_end)
+}
+
+fn has_an_end(value: &Value) -> bool {
+    match value {
+        Value::Float(number) => number.is_finite(),
+        Value::List(items) => items.iter().all(has_an_end),
+        Value::None | Value::Bool(_) | Value::Integer(_) | Value::Text(_) => true,
     }
 }
 
 impl Packed {
-    /// The record that was packed.
-    pub(super) fn unpack(&self) -> Option<Record> {
-        match self {
-            Packed::Plain(record) => Some(record.as_ref().clone()),
-            Packed::Small { bytes, typical } => {
+    /// A record that is not worth the work.
+    pub(super) fn plain(record: &Record) -> Packed {
+        Packed(Form::Plain(Arc::new(record.clone())))
+    }
+
+    /// The record that was packed; `None` would be a defect of this module.
+    pub fn unpack(&self) -> Option<Record> {
+        match &self.0 {
+            Form::Plain(record) => Some(record.as_ref().clone()),
+            Form::Small { bytes, typical } => {
                 let json = lz4_flex::block::decompress_size_prepended_with_dict(bytes, typical);
                 json.ok().and_then(|json| serde_json::from_slice(&json).ok())
             }
@@ -66,7 +92,6 @@ mod tests {
     use super::*;
 
     use crate::machine::{Identity, Pin};
-    use crate::value::Value;
 
     #[test]
     fn what_is_unpacked_is_what_was_packed() {
@@ -88,7 +113,8 @@ mod tests {
     #[test]
     fn what_json_does_not_keep_is_kept() {
         let mut record = Record::new("a".parse().unwrap(), Identity::default(), 0);
-        let variables = [("x".to_owned(), Value::Float(f64::INFINITY))].into();
+        let endless = Value::List(vec![Value::Float(f64::INFINITY)]);
+        let variables = [("x".to_owned(), endless)].into();
         record.pin = Some(Pin { profile: "vm".parse().unwrap(), variables });
         assert_eq!(Packer::default().pack(&record).unpack(), Some(record));
     }
@@ -100,9 +126,9 @@ mod tests {
             let id = format!("machine-{number}").parse().unwrap();
             let mut record = Record::new(id, Identity::default(), 1_700_000_000 + number);
             record.note(number, format!("leased: vm as host{number}"));
-            match packer.pack(&record) {
-                Packed::Small { bytes, .. } => bytes.len(),
-                Packed::Plain(_) => usize::MAX,
+            match packer.pack(&record).0 {
+                Form::Small { bytes, .. } => bytes.len(),
+                Form::Plain(_) => usize::MAX,
             }
         });
         assert!(sizes.skip(1).all(|size| size < 150), "as JSON it has more than 300 bytes");
