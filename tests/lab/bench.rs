@@ -1,11 +1,15 @@
 //! `lab bench-server`: how many durable allocations a second, and how long one takes, by front and
 //! by size of the CMDB. Figures are only worth something on a block device: the file system, the
 //! device and the time of an fdatasync are printed with them, and memory file systems are refused.
+//! They are only comparable on processors that are equally fast, which those of a virtual machine
+//! are not from one minute to the next: each row says how long a fixed piece of work took then.
 
 #![expect(clippy::print_stdout, reason = "the figures are what this command is for")]
 
 use std::fmt;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -85,6 +89,8 @@ struct Row {
     refusals: Figures,
     /// A server that was started again on what was stored; CGI programs come and go.
     idle: Option<Idle>,
+    /// What a fixed piece of work took on the slowest processor, before and after.
+    work: [Duration; 2],
 }
 
 /// A server that has nothing to do.
@@ -96,8 +102,8 @@ struct Idle {
 }
 
 const HEAD: &str = "\
-front  entries facts | allocations          | repeated uploads     | refusals             | started again
-                     |     /s    p50    p99 |     /s    p50    p99 |     /s    p50    p99 | records ready ms  idle MiB";
+front  entries facts | fixed work  | allocations          | repeated uploads     | refusals             | started again
+                     | before after|     /s    p50    p99 |     /s    p50    p99 |     /s    p50    p99 | records ready ms  idle MiB";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +111,9 @@ impl fmt::Display for Row {
         let (entries, facts) = (self.entries, self.facts);
         let [given, repeated, refused] =
             [&self.allocations, &self.repeated, &self.refusals].map(Figures::cells);
-        write!(f, "{front:6} {entries:>7} {facts:>5} |{given} |{repeated} |{refused} |")?;
+        let [before, after] = self.work.map(milliseconds);
+        write!(f, "{front:6} {entries:>7} {facts:>5} |{before:>6.0} {after:>5.0} |")?;
+        write!(f, "{given} |{repeated} |{refused} |")?;
         match &self.idle {
             Some(Idle { records, ready, memory }) => write!(
                 f,
@@ -142,6 +150,7 @@ pub fn bench(options: &Options) -> Result<()> {
 const RECORDS: usize = 10_000;
 
 fn measure(options: &Options, front: Front, entries: usize, facts: usize) -> Result<Row> {
+    let before = fixed_work();
     let folder = tempfile::Builder::new().prefix("bench-server.").tempdir_in(&options.folder)?;
     let programs = options.programs.as_deref();
     let programs = programs.map_or_else(crate::storm::release_programs, Programs::in_folder);
@@ -179,7 +188,25 @@ fn measure(options: &Options, front: Front, entries: usize, facts: usize) -> Res
         }
     };
     hall.stop()?;
-    Ok(Row { front, entries, facts, allocations, repeated, refusals, idle })
+    let work = [before, fixed_work()];
+    Ok(Row { front, entries, facts, allocations, repeated, refusals, idle, work })
+}
+
+/// The time of a piece of work that is always the same, done on all processors at once: the
+/// slowest of them counts.
+fn fixed_work() -> Duration {
+    let count = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let work = || {
+        let begun = Instant::now();
+        let mut hasher = DefaultHasher::new();
+        (0..100_000_000_u64).for_each(|number| hasher.write_u64(number));
+        std::hint::black_box(hasher.finish());
+        begun.elapsed()
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().filter_map(|it| it.join().ok()).max().unwrap_or_default()
+    })
 }
 
 /// Stops the server, starts it again, and looks at it when it has settled.
@@ -266,12 +293,24 @@ fn print_storage(folder: &Path) -> Result<()> {
     }
     times.sort_unstable();
     println!(
-        "on {}; 4 KiB appended and fdatasync: p50 {:.2} ms, p99 {:.2} ms",
+        "on {}; 4 KiB appended and fdatasync: p50 {:.2} ms, p99 {:.2} ms; a new file: {:.3} ms",
         found.split_whitespace().collect::<Vec<_>>().join(" "),
         milliseconds(times[250]),
-        milliseconds(times[495])
+        milliseconds(times[495]),
+        milliseconds(new_file(folder)?),
     );
     Ok(())
+}
+
+/// What making an empty file takes. On an ext4 without a journal that is up to a millisecond
+/// while many were deleted nearby in the last minutes, by the run before this one, say.
+fn new_file(folder: &Path) -> Result<Duration> {
+    let folder = tempfile::tempdir_in(folder)?;
+    let begun = Instant::now();
+    for number in 0..100 {
+        File::create_new(folder.path().join(number.to_string()))?;
+    }
+    Ok(begun.elapsed() / 100)
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -241,7 +241,7 @@ impl Journal {
     /// the journal is as before, as far as the file system lets itself be told.
     pub(super) fn append(&mut self, line: &Line, sync: bool) -> Result<(), JournalError> {
         let result = render(line, self.synced).and_then(|text| {
-            self.file.write_all_at(text.as_bytes(), self.place(self.position))?;
+            self.file.write_all_at(&text, self.place(self.position))?;
             if sync {
                 self.file.sync_data()?;
                 self.sync_name()?;
@@ -316,7 +316,7 @@ impl Journal {
         let mut lines = vec![0; usize::try_from(self.position - base).unwrap_or(usize::MAX)];
         self.file.read_exact_at(&mut lines, self.place(base))?;
         // What stands before the note is on disk before the note is.
-        lines.extend(render(note, self.position)?.into_bytes());
+        lines.extend(render(note, self.position)?);
         let header = Header { token: self.header.token.clone(), base };
         Beginning::write(&self.path, header, &lines)
     }
@@ -375,12 +375,16 @@ impl Header {
     }
 }
 
-fn render(line: &Line, synced: u64) -> io::Result<String> {
+/// In one buffer: the line of a batch has hundreds of kilobytes.
+fn render(line: &Line, synced: u64) -> io::Result<Vec<u8>> {
+    let mut text = vec![b' '; CHECKSUM + 1];
+    serde_json::to_writer(&mut text, line)?;
     // As `Stored` with the line flattened; by hand, because serde would copy all of it.
-    let mut json = serde_json::to_string(line)?;
-    json.pop();
-    json.push_str(&format!(",\"synced\":{synced}}}"));
-    Ok(format!("{} {json}\n", checksum(json.as_bytes())))
+    text.pop();
+    writeln!(text, ",\"synced\":{synced}}}")?;
+    let sum = checksum(&text[CHECKSUM + 1..text.len() - 1]);
+    text[..CHECKSUM].copy_from_slice(sum.as_bytes());
+    Ok(text)
 }
 
 fn checksum(json: &[u8]) -> String {
