@@ -8,9 +8,9 @@
 #[cfg(target_env = "gnu")]
 const LARGE: i32 = 1 << 20;
 
-/// Of small ones, so much is kept for the next batch.
+/// Of small ones, so much is kept for the next batch, by each arena.
 #[cfg(target_env = "gnu")]
-const KEPT: i32 = 16 << 20;
+const KEPT: i32 = 4 << 20;
 
 /// So many arenas the threads share. Each keeps what its busiest moment needed, and the workers
 /// are many; with two of them they spent a tenth of their time waiting for each other's.

@@ -15,7 +15,7 @@
 
 mod read;
 
-pub use read::{MAX_BYTES, MAX_FACTS, MAX_TEXT};
+pub use read::{MAX_BYTES, MAX_FACTS, MAX_NESTING, MAX_TEXT};
 
 use serde::{Deserialize, Serialize};
 

@@ -23,8 +23,10 @@ pub use print::{Literal, Style};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::value::Value;
 
-/// How deeply literals may be nested: far more than any file needs, far less than the stack has.
-pub const MAX_DEPTH: usize = 64;
+/// How deeply literals may be nested: far more than any file needs. Records and the journal nest
+/// values of facts and CMDBs further, and JSON and RON are read to a depth of 128 only: what is
+/// stored must be readable again.
+pub const MAX_DEPTH: usize = 32;
 
 /// The largest text that is read, in bytes: ten times a CMDB of 100,000 entries.
 pub const MAX_BYTES: usize = 256 << 20;

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
 /// The variables of a match: names without `$`, in alphabetical order.
 pub type Variables = BTreeMap<String, Value>;
 
-/// A literal of either file syntax. Mappings keep the order of the file.
+/// A literal of either file syntax that is not a mapping.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -50,6 +50,14 @@ impl Value {
         match self {
             Value::Text(text) => text,
             other => other.to_string(),
+        }
+    }
+
+    /// How many lists are around the innermost value.
+    pub fn nesting(&self) -> usize {
+        match self {
+            Value::List(items) => 1 + items.iter().map(Value::nesting).max().unwrap_or(0),
+            _ => 0,
         }
     }
 
@@ -105,7 +113,8 @@ impl From<i64> for Value {
 }
 
 /// By hand: derived, each variant is tried until one fits, with a written error for each that
-/// does not, and records are full of values.
+/// does not, and records are full of values. In RON a bare word is read like `()`, as nothing;
+/// what this project writes has none.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(AnyValue)
@@ -137,13 +146,18 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Integer(value))
     }
 
-    /// Whole numbers that are too large for one are read as floats.
+    /// A whole number that is too large for an `i64` is read as a float.
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         Ok(Value::Float(value))
+    }
+
+    /// RON has characters, and no value is one.
+    fn visit_char<E: Error>(self, value: char) -> Result<Value, E> {
+        Err(E::invalid_type(Unexpected::Char(value), &self))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {

@@ -12,6 +12,7 @@ mod deployment;
 mod edit;
 mod edits;
 mod faults;
+mod nested;
 mod order;
 mod processes;
 mod protocol;

@@ -294,7 +294,7 @@ fn context(variables: &Variables, item: Option<String>) -> minijinja::Value {
         variables.iter().map(|(name, value)| (name, engine_value(value))).collect();
     let by_identifier = values.iter().map(|(name, value)| (identifier(name), value.clone()));
     let mut context: BTreeMap<String, minijinja::Value> = by_identifier.collect();
-    // A variable that is called `var` hides the mapping, and `item` hides one that is called so.
+    // A variable called `var` hides this mapping; the item of `each` hides a variable called `item`.
     let all = values.into_iter().map(|(name, value)| (name.clone(), value));
     context.entry(ALL.to_owned()).or_insert_with(|| minijinja::Value::from_pairs(all));
     context.extend(item.map(|item| (ITEM.to_owned(), item.into())));

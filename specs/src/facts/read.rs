@@ -5,7 +5,7 @@
 
 use super::{Fact, Facts};
 use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::literal::{Document, Node, text_of};
+use crate::literal::{Document, MAX_DEPTH, Node, text_of};
 use crate::value::Value;
 
 /// The most facts one machine may have. The largest list of the original has about 1,500.
@@ -13,6 +13,10 @@ pub const MAX_FACTS: usize = 20_000;
 
 /// The longest text of a fact, in bytes.
 pub const MAX_TEXT: usize = 16 << 10;
+
+/// How deeply lists may nest in the value of a fact, in JSON as in literals, where the value stands
+/// in a tuple in a list.
+pub const MAX_NESTING: usize = MAX_DEPTH - 2;
 
 const SHAPE: &str = "facts are written `[[\"disk\", \"sda\", \"size\", \"10\"], …]`";
 
@@ -130,6 +134,9 @@ fn fact(values: Option<Vec<Value>>) -> Result<Fact, String> {
     let Ok([class, name, key, value]) = <[Value; 4]>::try_from(values) else {
         return Err(format!("a fact has class, name, key and value; this has {count} columns"));
     };
+    if [&class, &name, &key, &value].into_iter().any(|value| value.nesting() > MAX_NESTING) {
+        return Err(format!("lists in a value of a fact are nested more than {MAX_NESTING} deep"));
+    }
     let fact = Fact(class.into_text(), name.into_text(), key.into_text(), value);
     let longest = [fact.0.len(), fact.1.len(), fact.2.len(), fact.3.text().len()];
     if longest.into_iter().any(|length| length > MAX_TEXT) {
@@ -232,6 +239,15 @@ mod tests {
         let one = "[\"a\",\"b\",\"c\",1]";
         let most = format!("[{one}{}]", format!(",{one}").repeat(MAX_FACTS - 1));
         assert_eq!(Facts::parse("x", most.as_bytes()).map(|facts| facts.0.len()), Ok(MAX_FACTS));
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        for (open, close) in [("[[\"a\",\"b\",\"c\",", "]]"), ("[('a','b','c',", ")]")] {
+            let facts = format!("{open}{}{close}", nested(MAX_NESTING));
+            assert!(Facts::parse("x", facts.as_bytes()).is_ok(), "{facts}");
+        }
+        let json = format!("[[\"a\",\"b\",\"c\",{}]]", nested(MAX_NESTING + 1));
+        refused(&json, "facts-shape", (1, 1), "nested more than 30 deep");
+        let tuples = format!("[('a','b','c',{})]", nested(MAX_NESTING + 1));
+        refused(&tuples, "literal-syntax", (1, 46), "nested more than 32 deep");
         let deep = "[".repeat(100_000);
         let error = Facts::parse("x", deep.as_bytes()).expect_err("far too deep");
         assert!(error.message.contains("recursion limit"), "{error}");

@@ -22,7 +22,7 @@ pub(super) struct Draft<'a> {
     changes: Vec<Change>,
     pub(super) warnings: Vec<String>,
     /// The record of the machine that asks as the world has it, for unpacking it takes time.
-    known: Option<Record>,
+    stored: Option<Record>,
 }
 
 impl<'a> Draft<'a> {
@@ -33,19 +33,19 @@ impl<'a> Draft<'a> {
             counts: BTreeMap::new(),
             changes: Vec::new(),
             warnings: Vec::new(),
-            known: None,
+            stored: None,
         }
     }
 
     /// Takes note of a record as the world has it.
-    pub(super) fn keep_known(&mut self, record: Record) {
-        self.known = Some(record);
+    pub(super) fn remember_stored(&mut self, record: Record) {
+        self.stored = Some(record);
     }
 
     /// The record with this id as the world has it.
-    pub(super) fn known(&self, id: &Name) -> Option<Cow<'_, Record>> {
-        match &self.known {
-            Some(known) if known.id == *id => Some(Cow::Borrowed(known)),
+    pub(super) fn stored(&self, id: &Name) -> Option<Cow<'_, Record>> {
+        match &self.stored {
+            Some(stored) if stored.id == *id => Some(Cow::Borrowed(stored)),
             _ => self.world.census.get(id).map(Cow::Owned),
         }
     }
@@ -73,7 +73,7 @@ impl<'a> Draft<'a> {
                 facts: Arc::new(secret::redacted_facts(facts)),
             });
         }
-        if self.known(&record.id).as_deref() != Some(&record) {
+        if self.stored(&record.id).as_deref() != Some(&record) {
             self.save(record);
         }
     }

@@ -246,7 +246,7 @@ impl Upload<'_> {
         record.heard = now;
         record.complaint = None;
         let machine = record.id.clone();
-        let known = draft.known(&machine).map(Cow::into_owned);
+        let known = draft.stored(&machine).map(Cow::into_owned);
         let heard = known.map(|known| Box::new(Record { heard: now, ..known }));
         let asked_again = heard.map(|record| Change::Record { record });
         draft.save_with_facts(record, self.facts);

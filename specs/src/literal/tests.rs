@@ -163,7 +163,7 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("[null]", (1, 2), "write `None`");
     refused("[.]", (1, 2), "`.` is not part of a literal");
     refused("[.a]", (1, 2), "`.` is not part of a literal");
-    refused(&"Some(".repeat(100_000), (1, 326), "nested more than 64 deep");
+    refused(&"Some(".repeat(100_000), (1, 166), "nested more than 32 deep");
     refused("/* /* */ 1", (1, 1), "no end");
     refused("[0x1e+5]", (1, 6), "`+` is not part of a literal");
     refused("[1_]", (1, 2), "underscores");
@@ -190,8 +190,8 @@ fn whatever_is_no_literal_is_refused_with_its_place() {
     refused("generate([])", (1, 10), "takes one mapping");
     refused("secret(1)", (1, 8), "takes one text");
     refused("generate({}, {})", (1, 14), "takes one argument");
-    refused(&"[".repeat(70), (1, 66), "nested more than 64 deep");
-    refused(&"{'a':".repeat(100_000), (1, 322), "nested more than 64 deep");
+    refused(&"[".repeat(70), (1, 34), "nested more than 32 deep");
+    refused(&"{'a':".repeat(100_000), (1, 162), "nested more than 32 deep");
 }
 
 #[test]

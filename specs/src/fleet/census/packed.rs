@@ -17,8 +17,8 @@ pub(super) struct Packer {
     typical: Arc<Vec<u8>>,
 }
 
-/// A record, as the census keeps it: cheap to clone, and for whoever needs the record itself to
-/// unpack when nobody waits for it.
+/// A record, as the census keeps it: small, and for whoever needs the record itself to unpack
+/// when nobody waits for it.
 #[derive(Debug, Clone)]
 pub struct Packed(Form);
 
@@ -26,7 +26,7 @@ pub struct Packed(Form);
 enum Form {
     /// What differs from the typical record of its time.
     Small { bytes: Box<[u8]>, typical: Arc<Vec<u8>> },
-    /// One of a few, or one that cannot be written.
+    /// One of a few, or one that cannot be packed.
     Plain(Arc<Record>),
 }
 
@@ -50,7 +50,8 @@ impl Packer {
     }
 }
 
-/// JSON has no number without an end. Everything else of a record it gives back.
+/// JSON has neither infinity nor NaN. Everything else of a record it gives back, for the values of
+/// facts and CMDBs are nested less deeply than it is read ([`crate::literal::MAX_DEPTH`]).
 fn is_kept_by_json(record: &Record) -> bool {
     let assigned = record.assignment.iter();
     let pinned = record.pin.iter().flat_map(|pin| pin.variables.values());
@@ -58,19 +59,19 @@ fn is_kept_by_json(record: &Record) -> bool {
     let entries =
         assigned.filter_map(|it| it.entry.as_ref()).flat_map(|it| [&it.before, &it.after]);
     let fields = entries.flat_map(|entry| &entry.fields).map(|Field { value, .. }| value);
-    variables.chain(fields).all(has_an_end)
+    variables.chain(fields).all(is_finite)
 }
 
-fn has_an_end(value: &Value) -> bool {
+fn is_finite(value: &Value) -> bool {
     match value {
         Value::Float(number) => number.is_finite(),
-        Value::List(items) => items.iter().all(has_an_end),
+        Value::List(items) => items.iter().all(is_finite),
         Value::None | Value::Bool(_) | Value::Integer(_) | Value::Text(_) => true,
     }
 }
 
 impl Packed {
-    /// A record that is not worth the work.
+    /// A record as it is: one of a few, or one that cannot be packed.
     pub(super) fn plain(record: &Record) -> Packed {
         Packed(Form::Plain(Arc::new(record.clone())))
     }
@@ -113,8 +114,8 @@ mod tests {
     #[test]
     fn what_json_does_not_keep_is_kept() {
         let mut record = Record::new("a".parse().unwrap(), Identity::default(), 0);
-        let endless = Value::List(vec![Value::Float(f64::INFINITY)]);
-        let variables = [("x".to_owned(), endless)].into();
+        let infinite = Value::List(vec![Value::Float(f64::INFINITY)]);
+        let variables = [("x".to_owned(), infinite)].into();
         record.pin = Some(Pin { profile: "vm".parse().unwrap(), variables });
         assert_eq!(Packer::default().pack(&record).unpack(), Some(record));
     }

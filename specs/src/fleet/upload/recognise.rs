@@ -33,7 +33,7 @@ impl World {
                 (Record::new(id, identity, now), Vec::new())
             }
             Who::Known { mut record, displaced } => {
-                draft.keep_known(record.as_ref().clone());
+                draft.remember_stored(record.as_ref().clone());
                 if std::mem::take(&mut record.rebinding) {
                     record.note(now, "taken over by the machine that uploaded (rebind)");
                     record.identity = identity;
