@@ -92,7 +92,12 @@ impl Packed {
 mod tests {
     use super::*;
 
-    use crate::machine::{Identity, Pin};
+    use crate::fleet::Change;
+    use crate::machine::{HistoryLine, Identity, Pin};
+    use crate::wire::{ron_options, to_ron};
+    use proptest::collection::{btree_map, vec};
+    use proptest::num::f64::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_unpacked_is_what_was_packed() {
@@ -108,6 +113,37 @@ mod tests {
         }
         for (packed, record) in packed {
             assert_eq!(packed.unpack(), Some(record));
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::None),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Integer),
+            // All that are finite.
+            (NORMAL | SUBNORMAL | ZERO | POSITIVE | NEGATIVE).prop_map(Value::Float),
+            any::<String>().prop_map(Value::Text),
+        ];
+        leaf.prop_recursive(4, 16, 4, |inner| vec(inner, 0..4).prop_map(Value::List))
+    }
+
+    proptest! {
+        /// In memory, in the journal (JSON, where a change is tagged), and in its file (RON).
+        #[test]
+        fn a_record_comes_back_from_wherever_it_is_stored(
+            variables in btree_map(any::<String>(), any_value(), 0..4),
+            line in any::<String>(),
+        ) {
+            let mut record = Record::new("a".parse().unwrap(), Identity::default(), 0);
+            record.pin = Some(Pin { profile: "vm".parse().unwrap(), variables });
+            record.history.push(HistoryLine { at: 0, text: line });
+            prop_assert_eq!(Packer::default().pack(&record).unpack(), Some(record.clone()));
+            let ron = to_ron(&record).unwrap();
+            prop_assert_eq!(&ron_options().from_str::<Record>(&ron).unwrap(), &record, "{}", ron);
+            let change = Change::Record { record: Box::new(record) };
+            let json = serde_json::to_string(&change).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change, "{}", json);
         }
     }
 
