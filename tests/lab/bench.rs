@@ -188,6 +188,11 @@ fn measure(options: &Options, front: Front, entries: usize, facts: usize) -> Res
         }
     };
     hall.stop()?;
+    if front == Front::Cgi {
+        // The program that answered for the others goes some seconds after the last of them, and
+        // writes until then.
+        std::thread::sleep(Duration::from_secs(5));
+    }
     let work = [before, fixed_work()];
     Ok(Row { front, entries, facts, allocations, repeated, refusals, idle, work })
 }

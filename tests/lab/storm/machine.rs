@@ -23,6 +23,8 @@ pub(super) struct Machine {
     pub(super) installed: bool,
     /// How many requests it made.
     pub(super) requests: usize,
+    /// Whether it left an upload whose answer may still be made.
+    left: bool,
     upload: Vec<u8>,
     dice: Dice,
 }
@@ -34,6 +36,7 @@ impl Machine {
             number,
             hostname: None,
             installed: false,
+            left: false,
             requests: 0,
             upload: door.upload_request(facts),
             dice: Dice::new(seed ^ ((number as u64) << 32)),
@@ -51,6 +54,7 @@ impl Machine {
                 // Its reply is lost: whatever was given has to be given again.
                 self.requests += 1;
                 door.send_and_leave(&self.upload);
+                self.left = true;
             }
             let ticket = self.be_given(door)?;
             if self.dice.hits(8) {
@@ -63,26 +67,20 @@ impl Machine {
                 self.hostname = None;
                 continue;
             }
-            self.report(
-                door,
-                &ticket,
-                0,
-                &json!([
-                    {"event": "step_started", "step": "partition /dev/vda", "destructive": true}
-                ]),
-            )?;
+            let begun = json!([
+                {"event": "step_started", "step": "partition /dev/vda", "destructive": true}
+            ]);
+            if !self.report(door, &ticket, 0, &begun)? {
+                continue;
+            }
             if self.dice.hits(10) {
                 self.report(door, &ticket, 1, &failed("cleared"))?;
                 continue;
             }
-            self.report(
-                door,
-                &ticket,
-                1,
-                &json!([
-                    {"event": "installed", "seconds": 61.5}
-                ]),
-            )?;
+            let installed = json!([{"event": "installed", "seconds": 61.5}]);
+            if !self.report(door, &ticket, 1, &installed)? {
+                continue;
+            }
             self.installed = true;
             let answer = self.ask(door, &self.upload.clone())?;
             let reply = answer.json();
@@ -118,14 +116,18 @@ impl Machine {
         Ok(ticket.to_owned())
     }
 
-    fn report(&mut self, door: &Door, ticket: &str, sequence: u64, events: &Value) -> Result<()> {
+    /// Whether it was taken. An upload that was left may be answered late, and the plan that
+    /// nobody waited for ends this ticket: then the machine starts over.
+    fn report(&mut self, door: &Door, ticket: &str, sequence: u64, events: &Value) -> Result<bool> {
         let request = door.events_request(&"0".repeat(32), ticket, sequence, events);
         let answer = self.ask(door, &request)?;
         // The report may have been taken although its reply was lost: then it is known already.
         let known = answer.status == 409 && sequence == 0 && *events == failed("untouched");
         let text = String::from_utf8_lossy(&answer.body);
-        ensure!(answer.status == 200 || known, "{events} was answered {}: {text}", answer.status);
-        Ok(())
+        let overtaken = answer.status == 409 && std::mem::take(&mut self.left);
+        let is_right = answer.status == 200 || known || overtaken;
+        ensure!(is_right, "{events} was answered {}: {text}", answer.status);
+        Ok(!overtaken)
     }
 
     /// Asks until someone answers.
